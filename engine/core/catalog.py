@@ -1,0 +1,81 @@
+"""What exists: endpoints that providers run, models they serve, and what those cost and can do."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Literal
+
+Tier = Literal["frontier", "mid", "small"]
+TIERS: tuple[Tier, ...] = ("frontier", "mid", "small")
+
+Capability = Literal["tools", "parallel_tools", "vision", "documents", "thinking", "structured_output"]
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A provider's address. The key is read from the environment variable `api_key_env` when a call is made."""
+
+    name: str
+    protocol: str
+    base_url: str
+    api_key_env: str = ""
+    dialect: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """One way to reach a model: which endpoint, and what the model is called there."""
+
+    endpoint: str
+    id: str
+    weight: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """US dollars per million tokens."""
+
+    input: float = 0.0
+    output: float = 0.0
+    cache_read: float = 0.0
+    cache_write: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    name: str
+    tier: Tier
+    context_tokens: int
+    output_tokens: int
+    can: frozenset[str]
+    price: Price
+    served_by: tuple[Binding, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """Models and endpoints by name, in the order operators wrote them: the order is the preference."""
+
+    endpoints: Mapping[str, Endpoint]
+    models: Mapping[str, Model]
+    aliases: Mapping[str, str]  # pattern with * -> model name; the first that matches wins
+
+    def resolve(self, requested: str) -> Model | None:
+        """The model a client means: by our name, by an alias, or by a provider's own id. None if unknown.
+
+        Clients append suffixes such as `claude-opus-4-5[1m]`; the part in brackets is not part of the name.
+        """
+        name = requested.split("[", 1)[0]
+        if name in self.models:
+            return self.models[name]
+        for pattern, target in self.aliases.items():
+            if fnmatchcase(name, pattern):
+                return self.models.get(target)
+        for model in self.models.values():
+            if any(binding.id == name for binding in model.served_by):
+                return model
+        return None
+
+    def of_tier(self, tier: str) -> tuple[Model, ...]:
+        return tuple(model for model in self.models.values() if model.tier == tier)

@@ -1,0 +1,97 @@
+"""What a policy says, in the words the rooms share: a rule's action, pinning, failover, learners.
+
+The rules themselves (their expressions) stay inside the policy room; what leaves it is a `Verdict`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from engine.core.decision import Step
+
+# What expressions read: {"features": …, "hints": …, "identity": …}; `schemas/input.v1.schema.json` types it.
+Inputs = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What a rule does. Exactly one of `use` and `choose` is set; names are models, tiers or `requested`."""
+
+    use: str = ""
+    choose: tuple[str, ...] = ()
+    by: str = ""  # the learner that chooses
+    effort: str = ""  # reasoning effort asked of the model; empty leaves the client's
+    failover: bool = True
+    learn: bool = True
+    escalate: bool = False  # outranks a pin, upward only
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What the rules of a policy say about one request."""
+
+    rule: str  # "default" where no rule matched
+    source: Literal["guard", "rule", "default"]
+    action: Action
+    reason: str
+    trace: tuple[Step, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pinning:
+    """Which values name a session (first present wins, as in `hints.session`) and how long it keeps its model."""
+
+    key: tuple[str, ...] = ("hints.session", "features.client_session", "features.first_user_hash")
+    ttl_seconds: float = 1800.0
+
+
+RetryCause = Literal["connect_error", "timeout", "429", "5xx", "529"]
+
+
+@dataclass(frozen=True, slots=True)
+class Failover:
+    """What happens when a model fails before its first content. `chains` maps a tier or model to what follows."""
+
+    retry_on: frozenset[str] = frozenset({"connect_error", "timeout", "429", "5xx", "529"})
+    chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    attempts: int = 3
+    deadline_seconds: float = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Learner:
+    """A learner as declared. Confidence is relative: that a candidate is not worse than `against` by `margin`."""
+
+    name: str
+    algorithm: str
+    signature: tuple[str, ...]  # the values that make two tasks alike, as in `features.phase`
+    threshold: float = 0.95
+    against: str = "frontier"
+    margin: float = 0.02
+    min_samples: int = 200
+    explore_rate: float = 0.0
+
+
+class Policy(Protocol):
+    """A policy ready to serve. Pure: the same inputs give the same verdict."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def pinning(self) -> Pinning: ...
+    @property
+    def failover(self) -> Failover: ...
+    @property
+    def learners(self) -> Mapping[str, Learner]: ...
+
+    def judge(self, inputs: Inputs) -> Verdict:
+        """Guards in order, then rules in order, then the default: the first match."""
+        ...
+
+    def explain(self, inputs: Inputs) -> Verdict:
+        """The same verdict, with every rule's result and the values of its sub-expressions in the trace."""
+        ...
+
+    def reward(self, outcome: Mapping[str, Any]) -> tuple[str, float] | None:
+        """The name of the first `outcomes` rule that matches and its reward in -1..1; None where none does."""
+        ...

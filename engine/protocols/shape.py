@@ -1,0 +1,78 @@
+"""What a protocol is: one record of functions. Every protocol fills it once; any two meet in the canonical form.
+
+A `Stage` is one step of a stream: `feed` takes what came and returns what that yields, `close` says nothing more
+will come and returns the rest. Stages keep their state to themselves and never do I/O, so a test may feed them
+whole, byte by byte, or in random bites and must see the same.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol as Shape, TypeVar
+
+from engine.core.catalog import Model
+from engine.core.conversation import Loss, Request
+from engine.core.errors import Fault
+from engine.core.reply import Reply
+from engine.core.stream import Event
+
+In = TypeVar("In", contravariant=True)
+Out = TypeVar("Out", covariant=True)
+
+
+class Stage(Shape[In, Out]):
+    def feed(self, data: In, /) -> list[Out]: ...
+    def close(self) -> list[Out]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """A request or reply in a protocol's own JSON, and what could not be carried into it."""
+
+    body: Mapping[str, Any]
+    dropped: tuple[Loss, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReplyContext:
+    """What an encoder of replies needs to know of the request it answers.
+
+    `model` is the name to show the client; `include_usage` is OpenAI's `stream_options.include_usage`;
+    `created` is seconds since the epoch.
+    """
+
+    model: str
+    id: str
+    created: int = 0
+    include_usage: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Protocol:
+    """How to speak one wire protocol, as either side. All functions are pure.
+
+    read_request    parsed body and raw bytes -> Request; raises RequestError with a path for what is wrong
+    write_request   Request, the model that serves it, that model's id at the provider -> body for the provider
+    read_reply      whole provider body -> Reply; raises UpstreamError if it is none
+    write_reply     Reply -> body for the client
+    event_reader    provider bytes -> canonical events, for one stream. Ends in exactly one Stopped or Broke:
+                    `close()` before a terminal event yields Broke(Fault("connection", …))
+    event_writer    canonical events -> client bytes, for one stream, always with a complete ending
+    read_fault      status, headers (lower-case names) and body of a provider's error reply -> Fault
+    write_fault     Fault -> body for the client
+    keep_alive      bytes that keep a silent stream open without meaning; empty where clients cannot take any
+    headers         key -> headers that authenticate to a provider of this protocol
+    path            the path under an endpoint's base_url
+    """
+
+    name: str
+    path: str
+    keep_alive: bytes
+    read_request: Callable[[Mapping[str, Any], bytes], Request]
+    write_request: Callable[[Request, Model, str], Encoded]
+    read_reply: Callable[[Mapping[str, Any]], Reply]
+    write_reply: Callable[[Reply, ReplyContext], Encoded]
+    event_reader: Callable[[], Stage[bytes, Event]]
+    event_writer: Callable[[ReplyContext], Stage[Event, bytes]]
+    read_fault: Callable[[int, Mapping[str, str], bytes], Fault]
+    write_fault: Callable[[Fault], Mapping[str, Any]]
+    headers: Callable[[str], Mapping[str, str]]
