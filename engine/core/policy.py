@@ -92,6 +92,10 @@ class Policy(Protocol):
         """The same verdict, with every rule's result and the values of its sub-expressions in the trace."""
         ...
 
+    def may_explore(self, learner: str, inputs: Inputs) -> bool:
+        """Whether this learner's `explore.when` allows trying something for this request; an error forbids it."""
+        ...
+
     def reward(self, outcome: Mapping[str, Any]) -> tuple[str, float] | None:
         """The name of the first `outcomes` rule that matches and its reward in -1..1; None where none does."""
         ...
