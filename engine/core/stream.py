@@ -1,7 +1,7 @@
 """A reply as it happens: the canonical stream events, and the bridge between streams and whole replies.
 
-`unfold` turns a reply into events and `fold` turns events into a reply, so that the two can never say different
-things: a protocol that knows how to read and write events knows how to read and write replies.
+`unfold` turns a reply into events and `fold` turns events into a reply, so that the two can never say
+different things: a protocol that knows how to read and write events knows how to read and write replies.
 
 The order of events is a small grammar, which `Grammar` checks one event at a time:
 
@@ -74,15 +74,17 @@ Event = Started | PartOpened | PartGrew | PartClosed | Stopped | Broke
 
 def has_content(event: Event) -> bool:
     """Whether the client would have seen something: from here on no other model may take over."""
-    match event:
-        case PartGrew(text=text):
+    if isinstance(event, PartGrew):
+        return event.text != ""
+    if not isinstance(event, PartOpened):
+        return False
+    match event.part:
+        case Text(text=text):
             return text != ""
-        case PartOpened(part=ToolCall() | Opaque()):
-            return True
-        case PartOpened(part=Thinking(sealed=sealed)):
-            return sealed is not None
+        case Thinking(text=text, sealed=sealed):
+            return text != "" or sealed is not None
         case _:
-            return False
+            return True
 
 
 def unfold(reply: Reply) -> Iterator[Event]:

@@ -1,22 +1,23 @@
-"""What a protocol is: one record of functions. Every protocol fills it once; any two meet in the canonical form.
+"""What a protocol is: one record of functions. Each protocol fills it once; two meet in the canonical form.
 
-A `Stage` is one step of a stream: `feed` takes what came and returns what that yields, `close` says nothing more
-will come and returns the rest. Stages keep their state to themselves and never do I/O, so a test may feed them
-whole, byte by byte, or in random bites and must see the same.
+A `Stage` is one step of a stream: `feed` takes what came and returns what that yields, `close` says
+nothing more will come and returns the rest. Stages keep their state to themselves and never do I/O, so a
+test may feed them whole, byte by byte, or in random bites and must see the same.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol as Shape, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from typing import Protocol as Shape
 
 from engine.core.catalog import Model
 from engine.core.conversation import Loss, Request
 from engine.core.errors import Fault
-from engine.core.reply import Reply
+from engine.core.reply import Reply, Stop, Usage
 from engine.core.stream import Event
 
 In = TypeVar("In", contravariant=True)
-Out = TypeVar("Out", covariant=True)
+Out = TypeVar("Out")  # invariant: a stage returns lists
 
 
 class Stage(Shape[In, Out]):
@@ -24,11 +25,44 @@ class Stage(Shape[In, Out]):
     def close(self) -> list[Out]: ...
 
 
+class Writer(Stage[Event, bytes], Shape):
+    """A stage that writes a client's stream and remembers what it could not carry."""
+
+    @property
+    def dropped(self) -> tuple[Loss, ...]: ...
+
+
+class Tap(Shape):
+    """Listens to a stream that is handed on unread, and reads only what the engine must know.
+
+    `content_started` is `has_content` of what passed; `ended` says that the provider came to an end of its
+    own, good or bad; `stop` and `usage` are there once told; `fault` is why the stream failed. `close` says
+    that the bytes are over, which is a fault where the stream had not ended.
+    """
+
+    content_started: bool
+    ended: bool
+    stop: Stop | None
+    usage: Usage | None
+    fault: Fault | None
+
+    def feed(self, chunk: bytes, /) -> None: ...
+    def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Encoded:
     """A request or reply in a protocol's own JSON, and what could not be carried into it."""
 
     body: Mapping[str, Any]
+    dropped: tuple[Loss, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Repairs:
+    """Edits to the top level of a body that is otherwise forwarded as it is: field -> its new value."""
+
+    edits: Mapping[str, Any] = field(default_factory=dict)
     dropped: tuple[Loss, ...] = ()
 
 
@@ -51,12 +85,15 @@ class Protocol:
     """How to speak one wire protocol, as either side. All functions are pure.
 
     read_request    parsed body and raw bytes -> Request; raises RequestError with a path for what is wrong
-    write_request   Request, the model that serves it, that model's id at the provider -> body for the provider
+    write_request   Request, the model that serves it, that model's id there -> body for the provider
     read_reply      whole provider body -> Reply; raises UpstreamError if it is none
     write_reply     Reply -> body for the client
     event_reader    provider bytes -> canonical events, for one stream. Ends in exactly one Stopped or Broke:
                     `close()` before a terminal event yields Broke(Fault("connection", …))
     event_writer    canonical events -> client bytes, for one stream, always with a complete ending
+    tap             listens to a stream of this protocol that is forwarded as it is
+    repairs         top-level fields of a request in this protocol that its own vendors would refuse as they
+                    stand (foreign signatures), with what to send instead; mostly empty
     read_fault      status, headers (lower-case names) and body of a provider's error reply -> Fault
     write_fault     Fault -> body for the client
     keep_alive      bytes that keep a silent stream open without meaning; empty where clients cannot take any
@@ -72,7 +109,9 @@ class Protocol:
     read_reply: Callable[[Mapping[str, Any]], Reply]
     write_reply: Callable[[Reply, ReplyContext], Encoded]
     event_reader: Callable[[], Stage[bytes, Event]]
-    event_writer: Callable[[ReplyContext], Stage[Event, bytes]]
+    event_writer: Callable[[ReplyContext], Writer]
+    tap: Callable[[], Tap]
+    repairs: Callable[[Request, Model, str], Repairs]
     read_fault: Callable[[int, Mapping[str, str], bytes], Fault]
     write_fault: Callable[[Fault], Mapping[str, Any]]
     headers: Callable[[str], Mapping[str, str]]
