@@ -1,0 +1,7 @@
+"""Requests become facts: typed values for policies and learners, from one walk over the conversation."""
+
+from engine.features.hints import hints
+from engine.features.registry import FEATURES, FeatureValue, features
+from engine.features.survey import Survey, estimate_tokens, survey
+
+__all__ = ["FEATURES", "FeatureValue", "Survey", "estimate_tokens", "features", "hints", "survey"]

@@ -1,0 +1,124 @@
+"""What tool results tell about how the work goes: here, test runs and whether they passed.
+
+The recognisers are data, `schemas/evidence/tests.v1.yaml`: a runner is known by the command that starts it,
+or by a summary no other program prints; its verdict stands at the end of its output.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, Literal
+
+from engine.core.conversation import Part, Text, ToolResult
+from engine.documents import shipped_yaml
+from engine.features.actions import Action
+
+TESTS = "schemas/evidence/tests.v1.yaml"
+TAIL = 4_096  # characters at the end of an output where a summary is looked for
+HEAD = 256
+
+Verdict = Literal["passed", "failed", ""]
+
+# Where in a shell line a command may begin: at its start, after an operator, an assignment or a launcher.
+BEGINS = r"(?:^|[;&|(]\s*|\\n\s*|\n\s*"
+    r"|\b(?:run|exec|npx|bunx|time|env|sudo|dlx|then|do|-m)\s+|[A-Z_]{1,40}=\S{0,200}\s+|\.?/?(?:[\w.]{1,40}/){0,4}bin/)"
+
+
+@dataclass(frozen=True, slots=True)
+class Runner:
+    name: str
+    command: re.Pattern[str]
+    words: tuple[str, ...]
+    failed: re.Pattern[str]
+    passed: re.Pattern[str]
+    summary: re.Pattern[str] | None
+
+
+def as_test_run(action: Action) -> Action:
+    """The same action, known as a test run where its command starts a test runner."""
+    if action.command and _started_by(action.command) is not None:
+        return Action("test", action.path, action.command)
+    return action
+
+
+def test_verdict(action: Action, result: ToolResult) -> Verdict:
+    """How a test run ended; empty where the call ran no tests, or its output does not say."""
+    if action.kind not in ("test", "shell"):
+        return ""
+    output = output_of(result)
+    tail = output[-TAIL:]
+    runner = _started_by(action.command) if action.kind == "test" else _betrayed_by(tail)
+    if runner is None:
+        return ""
+    return _verdict(runner, output[:HEAD], tail, result.is_error)
+
+
+def output_of(result: ToolResult) -> str:
+    parts = result.parts
+    if len(parts) == 1:
+        return _text(parts[0])
+    return "\n".join(filter(None, map(_text, parts)))
+
+
+def _text(part: Part) -> str:
+    return part.text if isinstance(part, Text) else ""
+
+
+def _started_by(command: str) -> Runner | None:
+    found = _commands().search(command)
+    return _runners()[int(found.lastgroup[1:])] if found is not None and found.lastgroup is not None else None
+
+
+def _betrayed_by(tail: str) -> Runner | None:
+    for runner in _runners():
+        if (
+            runner.summary is not None
+            and any(word in tail for word in runner.words)
+            and runner.summary.search(tail)
+        ):
+            return runner
+    return None
+
+
+def _verdict(runner: Runner, head: str, tail: str, is_error: bool) -> Verdict:
+    if any(word in tail for word in runner.words):
+        if runner.failed.search(tail):
+            return "failed"
+        if runner.passed.search(tail):
+            return "failed" if is_error else "passed"
+    exits = _exit_codes()
+    if is_error or exits["failed"].search(head) or exits["failed"].search(tail[-HEAD:]):
+        return "failed"
+    if exits["passed"].search(head) or exits["passed"].search(tail[-HEAD:]):
+        return "passed"
+    return ""
+
+
+@cache
+def _runners() -> tuple[Runner, ...]:
+    return tuple(_runner(entry) for entry in shipped_yaml(TESTS)["runners"])
+
+
+@cache
+def _commands() -> re.Pattern[str]:
+    """All runners' commands in one expression; the group that matched tells which."""
+    entries = shipped_yaml(TESTS)["runners"]
+    either = "|".join(f"(?P<r{index}>{entry['command']})" for index, entry in enumerate(entries))
+    return re.compile(rf"{BEGINS}(?:{either})(?![\w./-])")
+
+
+@cache
+def _exit_codes() -> Mapping[str, re.Pattern[str]]:
+    return {name: re.compile(pattern) for name, pattern in shipped_yaml(TESTS)["exit_codes"].items()}
+
+
+def _runner(entry: Mapping[str, Any]) -> Runner:
+    return Runner(
+        entry["name"],
+        re.compile(entry["command"]),
+        tuple(entry["words"]),
+        re.compile(entry["failed"], re.MULTILINE),
+        re.compile(entry["passed"], re.MULTILINE),
+        re.compile(entry["summary"], re.MULTILINE) if "summary" in entry else None,
+    )
