@@ -21,8 +21,10 @@ HEAD = 256
 Verdict = Literal["passed", "failed", ""]
 
 # Where in a shell line a command may begin: at its start, after an operator, an assignment or a launcher.
-BEGINS = r"(?:^|[;&|(]\s*|\\n\s*|\n\s*"
-    r"|\b(?:run|exec|npx|bunx|time|env|sudo|dlx|then|do|-m)\s+|[A-Z_]{1,40}=\S{0,200}\s+|\.?/?(?:[\w.]{1,40}/){0,4}bin/)"
+BEGINS = (
+    r"(?:^|[;&|(]\s*|\\n\s*|\n\s*|\b(?:run|exec|npx|bunx|time|env|sudo|dlx|then|do|-m)\s+"
+    r"|[A-Z_]{1,40}=\S{0,200}\s+|\.?/?(?:[\w.]{1,40}/){0,4}bin/)"
+)
 
 
 @dataclass(frozen=True, slots=True)
