@@ -245,8 +245,8 @@ def _wrong_key(parent: _Open, node: Node) -> tuple[str, str, str] | None:
     if node.style == "collection":
         return (
             "WV103",
-            "a key must be a word, not a list or mapping",
-            "put it in quotes if it is meant as text",
+            "a key must be text, not a list or mapping",
+            "put it in quotes",
         )
     if node.style == "plain":
         if _BOOLEAN_ELSEWHERE.fullmatch(text):

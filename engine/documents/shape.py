@@ -233,7 +233,7 @@ def _wrong_value(path: Path, value: Any, known: Sequence[Any]) -> tuple[str, str
         message = f"{_name(path)} must be {_kind(meant)} here, not {_kind(value)}"
         return message, f"write {meant} without quotes" if isinstance(value, str) else f'write "{meant}"'
     message = f"{_name(path)} cannot be {_show(value)}"
-    hint = did_you_mean(value, names) if isinstance(value, str) else ""
+    hint = did_you_mean(value, names) if isinstance(value, str) and len(names) > 1 else ""
     return message, hint or f"write {'one of ' if len(names) > 1 else ''}{', '.join(names)}"
 
 
