@@ -47,8 +47,12 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         policy=environment.get("WEAVE_POLICY", DEFAULTS.policy),
         journal=environment.get("WEAVE_JOURNAL", DEFAULTS.journal),
         max_body_bytes=_whole(environment, "WEAVE_MAX_BODY_BYTES", DEFAULTS.max_body_bytes),
-        connect_timeout_seconds=_seconds(environment, "WEAVE_CONNECT_TIMEOUT", DEFAULTS.connect_timeout_seconds),
-        first_content_seconds=_seconds(environment, "WEAVE_FIRST_CONTENT_TIMEOUT", DEFAULTS.first_content_seconds),
+        connect_timeout_seconds=_seconds(
+            environment, "WEAVE_CONNECT_TIMEOUT", DEFAULTS.connect_timeout_seconds
+        ),
+        first_content_seconds=_seconds(
+            environment, "WEAVE_FIRST_CONTENT_TIMEOUT", DEFAULTS.first_content_seconds
+        ),
         stall_seconds=_seconds(environment, "WEAVE_STALL_TIMEOUT", DEFAULTS.stall_seconds),
         drain_seconds=_seconds(environment, "WEAVE_DRAIN_TIMEOUT", DEFAULTS.drain_seconds),
     )

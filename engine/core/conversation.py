@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 
-
 @dataclass(frozen=True, slots=True)
 class Sealed:
     """Opaque vendor data that returns only to where it came from: signatures, encrypted reasoning.
@@ -151,6 +150,7 @@ class Tuning:
     reasoning: Reasoning | None = None
     output_schema: Mapping[str, Any] | None = None  # JSON Schema the answer must follow
     output_schema_name: str = ""
+    output_schema_strict: bool | None = None
     json_mode: bool = False  # any JSON object, without a schema
     seed: int | None = None
     user: str = ""

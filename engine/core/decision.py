@@ -1,10 +1,10 @@
 """What the engine decides, tries and learns: the events of a request's life, as the journal keeps them.
 
-    Decision   which model, by which rule, why, and who else was considered
-    Attempt    one call of one provider
-    Result     how the call ended, with tokens, dollars and seconds
-    Outcome    what became of the work, told later
-    Lesson     what a learner takes from an outcome; learner state is the fold of all lessons in order
+Decision   which model, by which rule, why, and who else was considered
+Attempt    one call of one provider
+Result     how the call ended, with tokens, dollars and seconds
+Outcome    what became of the work, told later
+Lesson     what a learner takes from an outcome; learner state is the fold of all lessons in order
 """
 
 from collections.abc import Mapping

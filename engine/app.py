@@ -1,0 +1,120 @@
+"""The composition root: the one place where the parts are built and put together."""
+
+import asyncio
+import signal
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager, nullcontext
+from types import FrameType
+
+import uvicorn
+
+from engine.routing.pins import MemoryPins
+from engine.server.engine import Engine
+from engine.server.journal import Journal
+from engine.server.learner import Learners
+from engine.server.log import Logger
+from engine.server.reload import Policies, follow, load_from
+from engine.server.routes import routes
+from engine.server.upstream import Upstream
+from engine.settings import Settings
+from engine.snapshot import Snapshot
+
+# Agents open a connection per call and many calls at once.
+BACKLOG = 2048
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings,
+    environment: Mapping[str, str],
+    log: Logger,
+    load: Callable[[], Snapshot] | None = None,
+) -> AsyncIterator[Engine]:
+    """An engine with its policies followed, its learners folded and its journal open, until the block ends.
+
+    `load` reads the policies anew; without it they come from `settings.policies`. Raises InvalidDocumentsError
+    where they do not hold: an engine never starts on a bad set, it only keeps serving a good one.
+    """
+    load = load or load_from(settings.policies, settings.policy)
+    policies = Policies(await asyncio.to_thread(load))
+    journal = await Journal.open(settings.journal)
+    upstream = Upstream()
+    following = None
+    try:
+        learners = await Learners.from_journal(journal)
+        engine = Engine(settings, policies, MemoryPins(), learners, journal, upstream, log, environment)
+        following = asyncio.ensure_future(follow(settings.policies, policies, load, log))
+        yield engine
+    finally:
+        if following is not None:
+            following.cancel()
+        await upstream.close()
+        await journal.close()
+
+
+class Server(uvicorn.Server):
+    """uvicorn, telling the engine when it drains. Without `signals` it leaves the process's handlers alone."""
+
+    def __init__(self, engine: Engine, sock: socket.socket, signals: bool = True) -> None:
+        super().__init__(
+            uvicorn.Config(
+                routes(engine),
+                log_config=None,
+                access_log=False,
+                lifespan="off",
+                http="httptools",
+                ws="none",
+                backlog=BACKLOG,
+                server_header=False,
+                timeout_graceful_shutdown=max(1, round(engine.settings.drain_seconds)),
+            )
+        )
+        self._engine = engine
+        self._socket = sock
+        self._signals = signals
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        with super().capture_signals() if self._signals else nullcontext():
+            yield
+
+    async def run_until_told(self) -> None:
+        """Serve until a signal, or `should_exit`, says to stop; running requests end first."""
+        await self.serve(sockets=[self._socket])
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._engine.draining = True
+        self._engine.log("draining", signal=signal.Signals(sig).name, running=self._engine.running)
+        super().handle_exit(sig, frame)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening socket; port 0 takes a free one. Raises OSError where the address is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+@asynccontextmanager
+async def serving(engine: Engine, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
+    """The engine on a socket for as long as the block lasts, without touching signals; gives its URL."""
+    sock = listen(host, port)
+    server = Server(engine, sock, signals=False)
+    task = asyncio.ensure_future(server.serve(sockets=[sock]))
+    try:
+        while not server.started:
+            if task.done():
+                task.result()
+            await asyncio.sleep(0.005)
+        yield f"http://{host}:{sock.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await task
+        sock.close()

@@ -1,0 +1,252 @@
+"""The command line: `weave-engine serve`, `demo`, `validate`, `explain`.
+
+Exit codes: 0 fine, 1 an error of ours, 2 the command was called wrongly, 3 the policies do not hold,
+4 a policy's own tests fail, 5 its tests cover too little.
+"""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from engine import __version__
+from engine.core.errors import InvalidDocumentsError, WeaveError
+from engine.settings import Settings, SettingsError, from_environment
+
+DESCRIPTION = "A model router for AI coding agents: your policies decide which model serves each request."
+
+EPILOG = """\
+examples:
+  weave-engine demo                         see it work, without keys or network
+  weave-engine serve                        route agents on http://127.0.0.1:8484
+  weave-engine validate policies/           check policies, as CI does
+  weave-engine explain request.json         why would this request go where it goes?
+  weave-engine explain d018f...             why did it go there?
+
+To use it, point an agent at the engine:
+  ANTHROPIC_BASE_URL=http://127.0.0.1:8484 claude
+  OPENAI_BASE_URL=http://127.0.0.1:8484/v1 your-openai-client
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    if chosen.command is None:
+        parser.print_help()
+        return 2
+    try:
+        settings = _settings(chosen)
+        code: int = chosen.run(chosen, settings)
+        return code
+    except SettingsError as error:
+        return _complain(str(error), 2)
+    except InvalidDocumentsError as error:
+        for problem in error.problems:
+            print(problem, file=sys.stderr)
+        return 3
+    except WeaveError as error:
+        return _complain(error.fault.message, 2)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has seen enough; say nothing more, not even at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _complain(message: str, code: int) -> int:
+    print(f"weave-engine: {message}", file=sys.stderr)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="weave-engine",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"weave-engine {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    _add_serve(commands)
+    _add_demo(commands)
+    _add_validate(commands)
+    _add_explain(commands)
+    return parser
+
+
+Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def _command(commands: Commands, name: str, help_text: str, epilog: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(  # type: ignore[attr-defined]  # argparse hides the type
+        name,
+        help=help_text,
+        description=help_text[0].upper() + help_text[1:] + ".",
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    return parser
+
+
+def _add_policies(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--policies",
+        type=Path,
+        metavar="DIR",
+        help="folder with *.yaml (default: WEAVE_POLICIES, or ./policies)",
+    )
+    parser.add_argument(
+        "--policy", metavar="NAME", help="which policy serves, where the folder holds several"
+    )
+
+
+def _add_serve(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "serve",
+        "route agents' requests, following the policies as they change",
+        "examples:\n"
+        "  ANTHROPIC_API_KEY=... weave-engine serve\n"
+        "  weave-engine serve --policies ./policies --port 9000\n"
+        "  weave-engine serve --simulate            no keys: answers come from the simulator",
+    )
+    _add_policies(parser)
+    parser.add_argument("--host", help="address to listen on (default: WEAVE_HOST, or 127.0.0.1)")
+    parser.add_argument(
+        "--port", type=int, help="port to listen on (default: WEAVE_PORT, or 8484; 0 takes a free one)"
+    )
+    parser.add_argument(
+        "--journal", metavar="FILE", help="where decisions are kept (default: WEAVE_JOURNAL, or weave.db)"
+    )
+    parser.add_argument(
+        "--simulate", action="store_true", help="serve from the built-in simulator, not from providers"
+    )
+    parser.add_argument(
+        "--log",
+        choices=("auto", "json", "text"),
+        default="auto",
+        help="log as JSON lines or as text (auto: text on a terminal)",
+    )
+    parser.set_defaults(run=_serve)
+
+
+def _add_demo(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "demo",
+        "run a coding agent's session through the engine on simulated providers, and show what happened",
+        "examples:\n  weave-engine demo\n  weave-engine demo --json",
+    )
+    parser.add_argument("--json", action="store_true", help="print the figures as one JSON object")
+    parser.set_defaults(run=_demo)
+
+
+def _add_validate(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "validate",
+        "check policies: syntax, meaning, expressions and their own tests",
+        "exit codes: 0 fine, 2 usage, 3 invalid, 4 tests failed, 5 coverage short\n\n"
+        "examples:\n"
+        "  weave-engine validate\n"
+        "  weave-engine validate policies/ --format github",
+    )
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        type=Path,
+        metavar="PATH",
+        help="folders or files that load together (default: WEAVE_POLICIES, or ./policies)",
+    )
+    parser.add_argument(
+        "--format", choices=("pretty", "json", "github"), default="pretty", help="how problems are written"
+    )
+    parser.set_defaults(run=_validate)
+
+
+def _add_explain(commands: Commands) -> None:
+    parser = _command(
+        commands,
+        "explain",
+        "show how a decision comes about: every rule, every value, every model considered",
+        "examples:\n"
+        "  weave-engine explain request.json\n"
+        "  weave-engine explain request.json --header x-weave-task=plan --json\n"
+        "  weave-engine explain d018f3a...          a decision in the journal",
+    )
+    parser.add_argument(
+        "subject",
+        metavar="REQUEST|DECISION",
+        help="a file with a request body (- for standard input), or a decision's id",
+    )
+    _add_policies(parser)
+    parser.add_argument(
+        "--journal", metavar="FILE", help="the journal to look in (default: WEAVE_JOURNAL, or weave.db)"
+    )
+    parser.add_argument(
+        "--protocol",
+        choices=("anthropic-messages", "openai-chat"),
+        help="the request's protocol (default: told from the body)",
+    )
+    parser.add_argument(
+        "--header",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a header the client sends; may be given several times",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a tree")
+    parser.set_defaults(run=_explain)
+
+
+def _settings(chosen: argparse.Namespace) -> Settings:
+    settings = from_environment(os.environ)
+    given = {
+        name: value
+        for name in ("host", "port", "policies", "policy", "journal", "simulate")
+        if (value := getattr(chosen, name, None)) is not None
+    }
+    log = getattr(chosen, "log", "auto")
+    return replace(settings, **given, log_json={"auto": None, "json": True, "text": False}[log])
+
+
+# Each command is imported when it is run: `validate` should not wait for a server's imports.
+
+
+def _serve(_chosen: argparse.Namespace, settings: Settings) -> int:
+    from engine.commands.serve import serve
+
+    try:
+        return asyncio.run(serve(settings, os.environ))
+    except OSError as error:
+        return _complain(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another with --port",
+            1,
+        )
+
+
+def _demo(chosen: argparse.Namespace, _settings: Settings) -> int:
+    from engine.commands.demo import demo
+
+    return asyncio.run(demo(as_json=chosen.json))
+
+
+def _validate(chosen: argparse.Namespace, settings: Settings) -> int:
+    from engine.commands.validate import validate
+
+    return validate(chosen.paths or [settings.policies], chosen.format)
+
+
+def _explain(chosen: argparse.Namespace, settings: Settings) -> int:
+    from engine.commands.explain import explain
+
+    return explain(chosen.subject, chosen.protocol, chosen.header, settings, chosen.json)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""What people read in a terminal: the one door to rich. Text from files and requests is never read as markup."""
+
+import linecache
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from engine.core.errors import Problem
+
+MARKS = {"matched": ("✔", "green"), "passed": ("·", "dim"), "skipped": ("–", "dim"), "error": ("✘", "red")}
+
+
+def console() -> Console:
+    return Console(highlight=False, soft_wrap=True)
+
+
+def problems(found: Sequence[Problem], files: Mapping[str, str]) -> None:
+    """Each problem with the line it is about, then a sentence that sums up."""
+    out = console()
+    for problem in found:
+        colour = "red" if problem.severity == "error" else "yellow"
+        line = Text()
+        line.append(f"{problem.file}:{problem.line}:{problem.column}", "bold")
+        line.append(f"  {problem.code} {problem.severity}  ", colour)
+        line.append(problem.message)
+        if problem.hint:
+            line.append(f"; {problem.hint}", "cyan")
+        out.print(line)
+        source = _line_of(problem, files)
+        if source.strip():
+            out.print(Text(f"    {source}", "dim"))
+            out.print(Text("    " + " " * (problem.column - 1) + "^", colour))
+    errors = sum(problem.severity == "error" for problem in found)
+    warnings = len(found) - errors
+    names = ", ".join(files) if len(files) <= 4 else f"{len(files)} files"
+    if errors:
+        out.print(Text(f"{_count(errors, 'error')}, {_count(warnings, 'warning')}", "bold red"))
+    elif warnings:
+        out.print(Text(f"{names}: valid, with {_count(warnings, 'warning')}", "yellow"))
+    else:
+        out.print(Text(f"{names}: valid", "green"))
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _line_of(problem: Problem, files: Mapping[str, str]) -> str:
+    lines = files.get(problem.file, "").splitlines()
+    text = (
+        lines[problem.line - 1]
+        if 0 < problem.line <= len(lines)
+        else linecache.getline(problem.file, problem.line)
+    )
+    return text.rstrip("\n")[:160]
+
+
+def decision(told: Mapping[str, Any]) -> None:
+    """A decision as a tree: the choice, what the rules said, who was considered, what was tried."""
+    tree = Tree(
+        Text(f"{told['model']}  ", "bold green").append(f"by {told['source']} {told['rule']}", "bold")
+    )
+    tree.add(Text(f"because {told['reason']}"))
+    if told["id"]:
+        tree.add(Text(f"decision {told['id']}, policy {told['policy']} at {told['snapshot']}", "dim"))
+    if len(told["targets"]) > 1:
+        tree.add(Text("if it fails: " + ", then ".join(told["targets"][1:])))
+    rules = tree.add(Text("rules", "bold"))
+    for step in told["trace"]:
+        _step(rules, step)
+    considered = tree.add(Text("models considered", "bold"))
+    for candidate in told["candidates"]:
+        _candidate(considered, candidate)
+    features = tree.add(Text("features", "bold"))
+    features.add(
+        Text(", ".join(f"{name}={_short(value)}" for name, value in told["features"].items()), "dim")
+    )
+    if told["hints"]:
+        tree.add(
+            Text("hints: " + ", ".join(f"{name}={_short(value)}" for name, value in told["hints"].items()))
+        )
+    _outcome(tree, told)
+    console().print(tree)
+
+
+def _step(rules: Tree, step: Mapping[str, Any]) -> None:
+    mark, colour = MARKS[step["result"]]
+    line = Text(f"{mark} ", colour).append(f"{step['kind']} ", "dim").append(step["name"], colour)
+    if step["detail"]:
+        line.append(f"  {step['detail']}", "dim")
+    branch = rules.add(line)
+    for expression, value in step["values"].items():
+        branch.add(Text(f"{expression} = {_short(value)}", "dim"))
+
+
+def _candidate(considered: Tree, candidate: Mapping[str, Any]) -> None:
+    line = Text("✔ " if candidate["chosen"] else "  ", "green").append(
+        candidate["model"], "bold" if candidate["chosen"] else ""
+    )
+    if candidate["confidence"] is not None:
+        line.append(f"  confidence {candidate['confidence']:.3f} from {candidate['samples']:g} samples")
+    if candidate["expected_cost_usd"] is not None:
+        line.append(f"  ${candidate['expected_cost_usd']:.5f}")
+    considered.add(line.append(f"  {candidate['why']}", "dim"))
+
+
+def _outcome(tree: Tree, told: Mapping[str, Any]) -> None:
+    for attempt in told["tried"]:
+        fault = attempt["fault"]
+        ending = f"failed: {fault['kind']}, {fault['message']}" if fault else "served"
+        tree.add(
+            Text(
+                f"attempt {attempt['number']}: {attempt['model']} at {attempt['endpoint']} {ending}",
+                "red" if fault else "green",
+            )
+        )
+    result = told["result"]
+    if result is None:
+        return
+    usage = result["usage"]
+    tree.add(
+        Text(
+            f"result: status {result['status']}, {usage['input_tokens']} tokens in, {usage['output_tokens']} out, "
+            f"${result['cost_usd']:.5f}, {result['seconds']:.2f} s"
+        )
+    )
+
+
+def _short(value: Any) -> str:
+    text = f"{value}" if not isinstance(value, str) else f"{value!r}"
+    return text if len(text) <= 80 else text[:77] + "…"
+
+
+def table(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()
+) -> None:
+    shown = Table(
+        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
+    for index, column in enumerate(columns):
+        shown.add_column(column, justify="right" if index in right else "left", header_style="dim")
+    for row in rows:
+        shown.add_row(*(Text(cell) for cell in row))
+    Console(highlight=False, width=max(100, console().width)).print(shown)
+
+
+def say(text: str, style: str = "") -> None:
+    console().print(Text(text, style))

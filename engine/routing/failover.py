@@ -1,0 +1,69 @@
+"""What is tried, in which order, and when to give up: a generator that yields attempts and is sent their ends.
+
+    attempts = failover(targets, catalog, rules, now)
+    attempt = next(attempts)
+    while attempt:  attempt = attempts.send((how it ended, the time))     # StopIteration.value is the fault to show
+
+It performs nothing, so the same logic serves the server, the tests and a replay. Content decides: an attempt
+that failed after the client saw content is final, whatever the rules say.
+
+The client is shown the first fault, because it is about the model the decision chose; that the second choice
+could not be reached either is the operator's news, not the agent's. A wait the first fault asks for travels along.
+"""
+
+from collections.abc import Generator, Iterator, Sequence
+
+from engine.core.catalog import Catalog
+from engine.core.decision import Attempt, AttemptEnd, Failed
+from engine.core.errors import Fault, FaultKind
+from engine.core.policy import Failover
+
+# What an operator may name in `retry_on`, by what happened.
+CAUSES: dict[FaultKind, str] = {
+    "connection": "connect_error",
+    "timeout": "timeout",
+    "rate_limit": "429",
+    "server_error": "5xx",
+    "overloaded": "529",
+}
+
+# Faults of one provider's account or address. The client cannot mend them, so another provider is always tried.
+ELSEWHERE: frozenset[FaultKind] = frozenset({"authentication", "billing", "permission", "not_found"})
+
+Attempts = Generator[Attempt, tuple[AttemptEnd, float], Fault | None]
+
+
+def failover(targets: Sequence[str], catalog: Catalog, rules: Failover, most: int, now: float) -> Attempts:
+    """Yields at most `most` attempts within the deadline; returns None once one served, else the fault to show."""
+    deadline = now + rules.deadline_seconds
+    first: Fault | None = None
+    needs_context_above = 0
+    number = 0
+    for attempt in _in_order(targets, catalog):
+        if attempt.model.context_tokens <= needs_context_above:
+            continue
+        number += 1
+        end, now = yield Attempt(number, attempt.model, attempt.binding, attempt.endpoint)
+        if not isinstance(end, Failed):
+            return None
+        first = first or end.fault
+        if end.committed or not worth_another(end.fault, rules) or number >= most or now >= deadline:
+            return first
+        if end.fault.kind == "context_exceeded":
+            needs_context_above = attempt.model.context_tokens
+    return first
+
+
+def worth_another(fault: Fault, rules: Failover) -> bool:
+    """Whether a different provider or model might do better."""
+    if fault.kind == "context_exceeded" or (fault.origin == "provider" and fault.kind in ELSEWHERE):
+        return True
+    return CAUSES.get(fault.kind) in rules.retry_on
+
+
+def _in_order(targets: Sequence[str], catalog: Catalog) -> Iterator[Attempt]:
+    """Every way to reach every target: a model's heaviest binding first, then the next model."""
+    for name in targets:
+        model = catalog.models[name]
+        for binding in sorted(model.served_by, key=lambda binding: -binding.weight):
+            yield Attempt(0, model, binding, catalog.endpoints[binding.endpoint])

@@ -1,0 +1,119 @@
+"""One reply on its way to the client, over ASGI: headers once, a body whole or in pieces, one end.
+
+A silent stream is kept open by the protocol's keep-alive bytes, but only between two frames, so that they never
+land inside one. One timer per stream does it, not one per piece.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from starlette.types import Send
+
+from engine import wire
+from engine.core.errors import Fault
+from engine.protocols.shape import Protocol
+
+Headers = list[tuple[bytes, bytes]]
+
+
+def header_value(text: str, most: int = 300) -> bytes:
+    """Text made fit for a header: one line of printable ASCII; what is not becomes `?`."""
+    line = "".join(char if " " <= char <= "~" else " " if char in "\r\n\t" else "?" for char in text[:most])
+    return line.strip().encode("ascii")
+
+
+class Answer:
+    """`started`: headers are out. `ended`: the body is complete. `sent`: body bytes so far."""
+
+    def __init__(self, send: Send, protocol: Protocol) -> None:
+        self._send = send
+        self._protocol = protocol
+        self._between_frames = True
+        self._quiet = True
+        self._timer: asyncio.TimerHandle | None = None
+        self._pending: asyncio.Task[None] | None = None
+        self.headers: Headers = []
+        self.started = False
+        self.ended = False
+        self.sent = 0
+        self.status = 0
+
+    async def whole(self, status: int, body: bytes, content_type: bytes = b"application/json") -> None:
+        await self._start(status, [(b"content-type", content_type), (b"content-length", b"%d" % len(body))])
+        await self._body(body, more=False)
+
+    async def fail(self, fault: Fault, verbatim: bytes | None = None) -> None:
+        """Tell the client of a fault, in its protocol: as an HTTP error, or inside a stream that has begun."""
+        if self.ended:
+            return
+        if self.started:
+            await self.end(fault_frame(self._protocol, fault))
+            return
+        if fault.retry_after_seconds is not None:
+            self.headers.append((b"retry-after", b"%d" % max(1, round(fault.retry_after_seconds))))
+        body = verbatim if verbatim is not None else wire.dumps(self._protocol.write_fault(fault))
+        await self.whole(fault.http_status, body)
+
+    async def start_stream(self, keep_alive_seconds: float) -> None:
+        await self._start(
+            200,
+            [
+                (b"content-type", b"text/event-stream; charset=utf-8"),
+                (b"cache-control", b"no-cache"),
+                (b"x-accel-buffering", b"no"),
+            ],
+        )
+        if self._protocol.keep_alive:
+            self._wait(keep_alive_seconds)
+
+    async def write(self, piece: bytes) -> None:
+        if not piece:
+            return
+        self._quiet = False
+        self._between_frames = piece.endswith((b"\n\n", b"\r\n\r\n"))
+        await self._body(piece, more=True)
+
+    async def end(self, piece: bytes = b"") -> None:
+        await self._body(piece, more=False)
+
+    def release(self) -> None:
+        """Stop the keep-alive timer; always called, however the request ended."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._pending is not None:
+            self._pending.cancel()
+
+    async def _start(self, status: int, headers: Headers) -> None:
+        self.started = True
+        self.status = status
+        await self._send({"type": "http.response.start", "status": status, "headers": headers + self.headers})
+
+    async def _body(self, piece: bytes, more: bool) -> None:
+        self.sent += len(piece)
+        if not more:
+            self.ended = True
+            self.release()
+        await self._send({"type": "http.response.body", "body": piece, "more_body": more})
+
+    def _wait(self, seconds: float) -> None:
+        self._timer = asyncio.get_running_loop().call_later(seconds, self._tick, seconds)
+
+    def _tick(self, seconds: float) -> None:
+        if self._quiet and self._between_frames and not self.ended:
+            self._pending = asyncio.ensure_future(self._body(self._protocol.keep_alive, more=True))
+        self._quiet = True
+        self._wait(seconds)
+
+
+def fault_frame(protocol: Protocol, fault: Fault) -> bytes:
+    """A fault as the last thing in a stream."""
+    from engine.core.stream import Broke
+    from engine.protocols.shape import ReplyContext
+
+    writer = protocol.event_writer(ReplyContext(model="", id=""))
+    return b"".join([*writer.feed(Broke(fault)), *writer.close()])
+
+
+def json_answer(value: Mapping[str, Any]) -> bytes:
+    return wire.dumps(value)

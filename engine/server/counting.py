@@ -1,0 +1,90 @@
+"""`POST /v1/messages/count_tokens`: the vendor's own count where it can be had, else an estimate that says so.
+
+An estimate is rounded up by a tenth: clients compact their context by this number, and too late is worse than too
+soon. It carries the header `x-weave-estimated: true`.
+"""
+
+from starlette.types import Receive, Scope, Send
+
+from engine import turn, wire
+from engine.core.catalog import Binding, Catalog, Endpoint, Model
+from engine.core.errors import UpstreamError, WeaveError
+from engine.protocols.forward import forward
+from engine.protocols.shape import Protocol
+from engine.server.answer import Answer
+from engine.server.engine import LOCAL_IDENTITY, Engine, parse
+from engine.server.receiving import GoneError, header_map, read_body
+from engine.server.relay import FORWARDED_HEADERS
+from engine.server.upstream import Call
+
+COUNT_SECONDS = 10.0
+MOST_COUNT_BYTES = 64 * 1024
+CAUTION = 1.1
+
+
+class CountTokens:
+    """ASGI. Counts for the model that was asked for; nothing is decided, pinned or recorded."""
+
+    def __init__(self, engine: Engine, protocol: Protocol) -> None:
+        self._engine = engine
+        self._protocol = protocol
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        answer = Answer(send, self._protocol)
+        try:
+            headers = header_map(scope)
+            raw = await read_body(receive, headers, self._engine.settings.max_body_bytes)
+            body = parse(raw)
+            # A body to be counted has no max_tokens; everything else is an ordinary request.
+            request = self._protocol.read_request({"max_tokens": 1, **body}, raw)
+            snapshot = self._engine.policies.snapshot
+            facts = turn.read(request, headers, LOCAL_IDENTITY, snapshot)
+            counted = await self._counted(raw, body, facts.requested, snapshot.catalog, headers)
+            if counted is None:
+                answer.headers.append((b"x-weave-estimated", b"true"))
+                tokens = round(facts.inputs["features"]["context_tokens"] * CAUTION)
+                counted = wire.dumps({"input_tokens": max(1, tokens)})
+            await answer.whole(200, counted)
+        except GoneError:
+            return
+        except WeaveError as error:
+            await answer.fail(error.fault)
+
+    async def _counted(
+        self, raw: bytes, body: object, model: Model | None, catalog: Catalog, headers: dict[str, str]
+    ) -> bytes | None:
+        found = self._vendor(model, catalog) if model else None
+        if found is None:
+            return None
+        binding, endpoint = found
+        call = Call(
+            url=endpoint.base_url + self._protocol.path + "/count_tokens",
+            headers={
+                "content-type": "application/json",
+                "accept-encoding": "identity",
+                "user-agent": "weave-engine",
+                **endpoint.headers,
+                **self._protocol.headers(self._engine.environment.get(endpoint.api_key_env, "")),
+                **{name: headers[name] for name in FORWARDED_HEADERS if name in headers},
+            },
+            body=forward(raw, body, {"model": binding.id}),  # type: ignore[arg-type]  # parse() saw an object
+            connect_seconds=self._engine.settings.connect_timeout_seconds,
+            read_seconds=COUNT_SECONDS,
+        )
+        try:
+            response = await self._engine.upstream.open(call)
+            try:
+                return await response.read(MOST_COUNT_BYTES) if response.status == 200 else None
+            finally:
+                await response.close()
+        except UpstreamError:
+            return None
+
+    def _vendor(self, model: Model, catalog: Catalog) -> tuple[Binding, Endpoint] | None:
+        """Who counts in this protocol: a provider of the model itself, and one we have a key for."""
+        for binding in model.served_by:
+            endpoint = catalog.endpoints[binding.endpoint]
+            has_key = not endpoint.api_key_env or self._engine.environment.get(endpoint.api_key_env)
+            if endpoint.protocol == self._protocol.name and has_key:
+                return binding, endpoint
+        return None

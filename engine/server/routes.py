@@ -1,0 +1,169 @@
+"""Paths to what answers them.
+
+The agent's own paths are raw ASGI applications, because a request wrapper would hide a client that leaves. What
+operators call goes through Starlette's ordinary requests and responses.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from engine import turn, wire
+from engine.core.decision import Decision, Result
+from engine.core.errors import Fault, RequestError, WeaveError
+from engine.protocols import PROTOCOLS
+from engine.protocols.shape import Protocol
+from engine.server import outcomes
+from engine.server.counting import CountTokens
+from engine.server.engine import Engine, decide
+from engine.server.receiving import read_body
+from engine.server.relay import Relay
+from engine.server.telling import as_json
+
+ANTHROPIC = PROTOCOLS["anthropic-messages"]
+OPENAI_CHAT = PROTOCOLS["openai-chat"]
+
+
+def routes(engine: Engine) -> Starlette:
+    console = Console(engine)
+    return Starlette(
+        routes=[
+            Route("/v1/messages", Relay(engine, ANTHROPIC), methods=["POST"]),
+            Route("/v1/messages/count_tokens", CountTokens(engine, ANTHROPIC), methods=["POST"]),
+            Route("/v1/chat/completions", Relay(engine, OPENAI_CHAT), methods=["POST"]),
+            Route("/v1/models", console.models),
+            Route("/v1/models/{name:path}", console.model),
+            Route("/v1/route", console.route, methods=["POST"]),
+            Route("/v1/decisions/{id}", console.decision),
+            Route("/v1/outcomes", console.outcome, methods=["POST"]),
+            Route("/health", console.health),
+            Route("/ready", console.ready),
+            Route("/api/hello", console.health),
+        ],
+        exception_handlers={404: _not_found, 405: _not_allowed, WeaveError: _weave_error},
+    )
+
+
+class Console:
+    """What operators and their scripts ask of a running engine, answered in JSON."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    async def health(self, _request: Request) -> Response:
+        """Whether the process lives. Says nothing about policies or providers."""
+        return _json({"status": "ok", "uptime_seconds": round(time.time() - self._engine.started, 1)})
+
+    async def ready(self, _request: Request) -> Response:
+        """Whether requests are taken, by which policies, and what is wrong with newer ones on disk."""
+        engine, policies = self._engine, self._engine.policies
+        body = {
+            "status": "draining" if engine.draining else "ready",
+            "policy": policies.snapshot.policy.name,
+            "snapshot": policies.snapshot.fingerprint,
+            "policy_stale": policies.stale,
+            "problems": [str(problem) for problem in policies.problems or policies.snapshot.problems],
+            "running": engine.running,
+            "journal": engine.journal.health(),
+        }
+        return _json(body, 503 if engine.draining else 200)
+
+    async def models(self, _request: Request) -> Response:
+        """The catalog, in a shape both Anthropic's and OpenAI's clients read."""
+        listed = [_model_entry(name, self._engine.started) for name in self._listed()]
+        return _json(
+            {
+                "object": "list",
+                "data": listed,
+                "has_more": False,
+                "first_id": listed[0]["id"] if listed else None,
+                "last_id": listed[-1]["id"] if listed else None,
+            }
+        )
+
+    async def model(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if self._engine.policies.snapshot.catalog.resolve(name) is None and name not in turn.ANY_MODEL:
+            raise RequestError(f"model {name!r} is not known here; GET /v1/models lists what is", "not_found")
+        return _json(_model_entry(name, self._engine.started))
+
+    async def route(self, request: Request) -> Response:
+        """The decision a request would get, without the call, the pin or a line in the journal."""
+        protocol = _protocol_of(request)
+        raw = await read_body(request.receive, {}, self._engine.settings.max_body_bytes)
+        decided = decide(self._engine, protocol, raw, dict(request.headers))
+        return _json(as_json(decided.decision, None, ()))
+
+    async def decision(self, request: Request) -> Response:
+        journal, name = self._engine.journal, request.path_params["id"]
+        decision: Decision | None = await journal.decision(name)
+        if decision is None:
+            raise RequestError(f"no decision {name!r} in the journal", "not_found")
+        result: Result | None = await journal.result(name)
+        return _json(as_json(decision, result, await journal.attempts(name)))
+
+    async def outcome(self, request: Request) -> Response:
+        raw = await read_body(request.receive, {}, self._engine.settings.max_body_bytes)
+        return _json(await outcomes.receive(self._engine, raw))
+
+    def _listed(self) -> list[str]:
+        """What a client may ask for by name: our models, the exact aliases, and `auto`."""
+        catalog = self._engine.policies.snapshot.catalog
+        aliases = [alias for alias in catalog.aliases if "*" not in alias]
+        ids = [binding.id for model in catalog.models.values() for binding in model.served_by]
+        return list(dict.fromkeys([*catalog.models, *aliases, *ids, "auto"]))
+
+
+def _model_entry(name: str, created: float) -> dict[str, Any]:
+    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(created))
+    return {
+        "id": name,
+        "object": "model",
+        "created": int(created),
+        "owned_by": "weave-engine",
+        "type": "model",
+        "display_name": name,
+        "created_at": moment,
+    }
+
+
+def _protocol_of(request: Request) -> Protocol:
+    """Which protocol a body for /v1/route is in: as the query says, else as an Anthropic client would show."""
+    named = request.query_params.get("protocol")
+    if named is None:
+        return ANTHROPIC if "anthropic-version" in request.headers else OPENAI_CHAT
+    if named not in PROTOCOLS:
+        raise RequestError(f"protocol {named!r} is not known; it takes one of {', '.join(PROTOCOLS)}")
+    return PROTOCOLS[named]
+
+
+def _json(body: Mapping[str, Any], status: int = 200) -> Response:
+    return Response(wire.dumps(body), status, media_type="application/json")
+
+
+def _fault_response(request: Request, fault: Fault) -> Response:
+    """An error in the words of whoever seems to ask."""
+    anthropic = "anthropic-version" in request.headers or request.url.path.startswith("/v1/messages")
+    protocol = ANTHROPIC if anthropic else OPENAI_CHAT
+    return _json(protocol.write_fault(fault), fault.http_status)
+
+
+async def _weave_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, WeaveError)
+    return _fault_response(request, error.fault)
+
+
+async def _not_found(request: Request, _error: Exception) -> Response:
+    message = f"{request.method} {request.url.path} is not something this engine answers"
+    return _fault_response(request, Fault("not_found", message, origin="client"))
+
+
+async def _not_allowed(request: Request, _error: Exception) -> Response:
+    message = f"{request.url.path} does not take {request.method}"
+    return _fault_response(request, replace(Fault("invalid_request", message, origin="client"), status=405))

@@ -1,0 +1,151 @@
+"""Calls to providers: the one door to httpx and aiohttp.
+
+The aiohttp transport is called directly: an httpx client's connection pool scans linearly and slows down with
+concurrency. The transport is handed a session of our own, because its default one caps connections at 100,
+shares cookies between callers, and follows the environment's proxies.
+
+A connection kept alive may be closed by the provider in the moment it is used again. That says nothing about the
+provider, so such a call is made once more on a fresh connection before it counts as a failure.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
+
+from engine.core.errors import Fault, UpstreamError
+
+# aiohttp warns above this size when a body comes as one piece of bytes.
+LARGE_BODY_BYTES = 1024 * 1024
+SLICE_BYTES = 256 * 1024
+
+# A provider's error body is read up to here; nobody needs more to understand it.
+ERROR_BODY_BYTES = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One HTTP call. `read_seconds` is how long the provider may be silent, before headers and between bytes."""
+
+    url: str
+    headers: Mapping[str, str]
+    body: bytes
+    connect_seconds: float
+    read_seconds: float
+
+
+class Response:
+    """A provider's answer, its body still coming. Close it always; closing early hangs up."""
+
+    __slots__ = ("_response", "headers", "status")
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._response = response
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body as it comes, decompressed. Raises UpstreamError where the connection breaks."""
+        response = self._response
+        pieces = response.aiter_bytes() if "content-encoding" in response.headers else response.stream
+        try:
+            async for piece in pieces:  # type: ignore[union-attr]  # an async transport gives an async stream
+                yield piece
+        except httpx.HTTPError as error:
+            raise UpstreamError(_fault(error, "hung up in the middle of its answer")) from error
+
+    async def read(self, most: int) -> bytes:
+        """The whole body; what is beyond `most` bytes is an error."""
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in self.chunks():
+            size += len(piece)
+            if size > most:
+                raise UpstreamError(
+                    Fault(
+                        "server_error", f"the provider's answer is larger than {most} bytes", 502, "provider"
+                    )
+                )
+            pieces.append(piece)
+        return b"".join(pieces)
+
+    async def read_start(self) -> bytes:
+        """The beginning of an error's body, whatever comes of the rest."""
+        body = b""
+        try:
+            async for piece in self.chunks():
+                body += piece
+                if len(body) > ERROR_BODY_BYTES:
+                    break
+        except UpstreamError:
+            pass
+        return body
+
+    async def close(self) -> None:
+        await self._response.aclose()
+
+
+class Upstream:
+    """Open connections to all providers. Make it inside the event loop that will use it."""
+
+    def __init__(self) -> None:
+        self._transport = AiohttpTransport()
+        connector = aiohttp.TCPConnector(
+            limit=0, ssl=self._transport.ssl_context, keepalive_timeout=30.0, ttl_dns_cache=60
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept"),
+            trust_env=False,
+        )
+        self._transport.client = self._session
+
+    async def open(self, call: Call) -> Response:
+        """Send the call and return once the provider's headers are there. Raises UpstreamError."""
+        try:
+            return await self._send(call)
+        except httpx.HTTPError as error:
+            if not isinstance(error.__cause__, aiohttp.ServerDisconnectedError):
+                raise UpstreamError(_fault(error, "cannot be reached")) from error
+        try:
+            return await self._send(call)
+        except httpx.HTTPError as error:
+            raise UpstreamError(_fault(error, "cannot be reached")) from error
+
+    async def _send(self, call: Call) -> Response:
+        request = httpx.Request(
+            "POST",
+            call.url,
+            headers=dict(call.headers),
+            content=call.body if len(call.body) <= LARGE_BODY_BYTES else _slices(call.body),
+            extensions={"timeout": {"connect": call.connect_seconds, "read": call.read_seconds}},
+        )
+        return Response(await self._transport.handle_async_request(request))
+
+    async def close(self) -> None:
+        await self._session.close()
+
+
+async def _slices(body: bytes) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), SLICE_BYTES):
+        yield body[start : start + SLICE_BYTES]
+
+
+def _fault(error: httpx.HTTPError, what: str) -> Fault:
+    """What a broken call means. The transport's exception types mislead (a hang-up is reported as a connect
+    timeout), so the cause it wraps decides."""
+    cause = error.__cause__
+    detail = f"{type(cause or error).__name__}: {cause or error}"
+    if isinstance(cause, aiohttp.ConnectionTimeoutError):
+        return Fault(
+            "connection", "the provider did not accept a connection in time", 0, "provider", detail=detail
+        )
+    if isinstance(cause, aiohttp.ServerTimeoutError | TimeoutError) or (
+        isinstance(error, httpx.TimeoutException) and cause is None
+    ):
+        return Fault("timeout", "the provider was silent for too long", 0, "provider", detail=detail)
+    return Fault("connection", f"the provider {what}", 0, "provider", detail=detail)

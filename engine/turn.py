@@ -1,0 +1,246 @@
+"""A request's whole story on one page, pure.
+
+    read      the request becomes facts: features, hints, the session it belongs to
+    decide    the policy's verdict, outranked by what is stronger, becomes a Decision
+    attempts  the decision becomes calls, one after another, until one serves
+    lessons   an outcome, told later, becomes what the learners take from it
+
+Strongest first: guard > forced model > escalation > pin > rule > learner > default. The policy is always asked,
+because a guard or an escalation may outrank the pin, and because a pinned turn still teaches its learner.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from engine.core.catalog import Catalog, Model
+from engine.core.conversation import Request
+from engine.core.cost import cost_usd
+from engine.core.decision import Candidate, Decision, Lesson, Outcome, Source, Step
+from engine.core.errors import RequestError
+from engine.core.policy import Inputs, Verdict
+from engine.core.ports import Pin, Trust
+from engine.core.reply import Usage
+from engine.features import features, hints, survey
+from engine.learning.reward import lessons as lessons_of
+from engine.policy.gate import GateCandidate, GateResult, pass_gate
+from engine.routing.eligible import Pool, eligible
+from engine.routing.failover import Attempts, failover
+from engine.routing.pins import follows_pin, session_of
+from engine.routing.targets import chain, forced, guarded, named, rises
+from engine.snapshot import Snapshot
+
+# Clients that leave the choice to the engine ask for one of these.
+ANY_MODEL = frozenset({"auto", "weave"})
+
+# What a turn is expected to write, for comparing models by cost; a median of recorded agent turns.
+EXPECTED_OUTPUT_TOKENS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a request says, in the words of policies. `requested` is None where the client left it open."""
+
+    request: Request
+    requested: Model | None
+    inputs: Inputs
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What the world contributes to a decision: the clock, chance, the session's pin, what learners believe."""
+
+    id: str
+    now: float
+    draw: float  # in [0, 1)
+    pin: Pin | None
+    trust: Trust
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A model, and who chose it why."""
+
+    model: Model
+    source: Source
+    reason: str
+    rule: str
+    gate: GateResult | None = None
+
+
+def read(
+    request: Request, headers: Mapping[str, str], identity: Mapping[str, Any], snapshot: Snapshot
+) -> Facts:
+    """Header names are lower-case. Raises RequestError for a model nobody knows or a hint of the wrong kind."""
+    requested = _requested(request.model, snapshot.catalog)
+    inputs = {
+        "features": features(survey(request, headers), requested),
+        "hints": hints(headers),
+        "identity": identity,
+    }
+    return Facts(request, requested, inputs, session_of(snapshot.policy.pinning.key, inputs))
+
+
+def decide(facts: Facts, snapshot: Snapshot, moment: Moment) -> Decision:
+    """Raises UnservableError where no model can carry the request, RequestError where a hint forces an unknown
+    model."""
+    verdict = snapshot.policy.judge(facts.inputs)
+    pool = eligible(snapshot.catalog.models.values(), facts.inputs["features"])
+    choice = _strongest(facts, verdict, pool, snapshot, moment)
+    return _decision(facts, verdict, choice, pool, snapshot, moment)
+
+
+def attempts(decision: Decision, snapshot: Snapshot, now: float) -> Attempts:
+    return failover(decision.targets, snapshot.catalog, snapshot.policy.failover, decision.attempts, now)
+
+
+def lessons(decisions: Sequence[Decision], outcome: Outcome, snapshot: Snapshot) -> tuple[Lesson, ...]:
+    """What an outcome teaches, valued by the rules of the policy that serves now."""
+    worth = snapshot.policy.reward(outcome_values(outcome))
+    if worth is None:
+        return ()
+    _, reward = worth
+    return lessons_of(decisions, outcome, reward, outcome.at)
+
+
+def outcome_values(outcome: Outcome) -> dict[str, Any]:
+    """An outcome as the `outcome` root of expressions sees it."""
+    values: dict[str, Any] = {
+        "tests_passed": outcome.tests_passed,
+        "tests_failed": outcome.tests_failed,
+        "tool_errors": outcome.tool_errors,
+        "labels": dict(outcome.labels),
+    }
+    if outcome.rating is not None:
+        values["rating"] = outcome.rating
+    return values
+
+
+def _requested(name: str, catalog: Catalog) -> Model | None:
+    model = catalog.resolve(name)
+    if model is None and name not in ANY_MODEL:
+        known = ", ".join(catalog.models)
+        raise RequestError(
+            f"model {name!r} is not known here; this engine serves {known}, or 'auto' to leave the choice to it",
+            "not_found",
+        )
+    return model
+
+
+def _strongest(facts: Facts, verdict: Verdict, pool: Pool, snapshot: Snapshot, moment: Moment) -> Choice:
+    """Who decides, by rank; the first that has a say does."""
+    action, catalog, asked = verdict.action, snapshot.catalog, facts.requested
+    if verdict.source == "guard":
+        return Choice(guarded(action.use, asked, pool, catalog), "guard", verdict.reason, verdict.rule)
+    insisted = facts.inputs["hints"].get("model")
+    if insisted:
+        return Choice(
+            forced(insisted, pool, catalog), "forced", f"the client forced {insisted}", verdict.rule
+        )
+    pinned = _pinned(facts, pool, catalog, moment.pin)
+    if pinned is not None:
+        model, rule = pinned
+        higher = named(action.use, asked, pool, catalog) if action.escalate else model
+        if rises(higher, model):
+            return Choice(higher, "escalation", verdict.reason, verdict.rule)
+        return Choice(model, "pin", f"the session keeps {model.name}", rule)
+    if action.choose:
+        return _capped(_learned(facts, verdict, pool, snapshot, moment), facts, pool)
+    model = named(action.use, asked, pool, catalog)
+    if verdict.source == "rule":
+        return Choice(model, "rule", verdict.reason, verdict.rule)
+    return _capped(Choice(model, "default", verdict.reason, verdict.rule), facts, pool)
+
+
+def _pinned(facts: Facts, pool: Pool, catalog: Catalog, pin: Pin | None) -> tuple[Model, str] | None:
+    """The session's model and the rule that set it, unless there is none, the call is not part of the session's
+    work, or the model cannot carry it."""
+    if pin is None or not follows_pin(facts.inputs["features"]):
+        return None
+    model = catalog.models.get(pin.model)
+    return (model, pin.rule) if model is not None and model in pool else None
+
+
+def _learned(facts: Facts, verdict: Verdict, pool: Pool, snapshot: Snapshot, moment: Moment) -> Choice:
+    """What the gate lets through: a cheaper model the learner is sure of, else the one it is compared with."""
+    learner = snapshot.policy.learners[verdict.action.by]
+    against = named(learner.against, facts.requested, pool, snapshot.catalog)
+    models = {
+        named(name, facts.requested, pool, snapshot.catalog).name: None for name in verdict.action.choose
+    }
+    gate = pass_gate(
+        learner,
+        [GateCandidate(name, expected_cost_usd(snapshot.catalog.models[name], facts)) for name in models],
+        GateCandidate(against.name, expected_cost_usd(against, facts)),
+        moment.trust,
+        signature_of(learner.signature, facts.inputs),
+        moment.draw if snapshot.policy.may_explore(learner.name, facts.inputs) else None,
+    )
+    return Choice(snapshot.catalog.models[gate.model], gate.source, gate.reason, verdict.rule, gate)
+
+
+def _capped(choice: Choice, facts: Facts, pool: Pool) -> Choice:
+    """What nobody asked for never costs more than what the client asked for."""
+    asked = facts.requested
+    if asked is None or asked not in pool or asked is choice.model:
+        return choice
+    if expected_cost_usd(choice.model, facts) <= expected_cost_usd(asked, facts):
+        return choice
+    reason = f"{choice.model.name} costs more than {asked.name}, which the client asked for"
+    return replace(choice, model=asked, reason=reason)
+
+
+def signature_of(names: Sequence[str], inputs: Inputs) -> str:
+    """The task signature: the values that make two tasks alike to a learner, joined."""
+    parts = (name.partition(".") for name in names)
+    return "/".join(str(inputs[root].get(name, "")) for root, _, name in parts)
+
+
+def expected_cost_usd(model: Model, facts: Facts) -> float:
+    return cost_usd(Usage(facts.inputs["features"]["context_tokens"], EXPECTED_OUTPUT_TOKENS), model.price)
+
+
+def _decision(
+    facts: Facts, verdict: Verdict, choice: Choice, pool: Pool, snapshot: Snapshot, moment: Moment
+) -> Decision:
+    action, policy, gate = verdict.action, snapshot.policy, choice.gate
+    alone = choice.source == "guard" and not action.failover
+    learner = policy.learners.get(action.by) if action.learn else None
+    return Decision(
+        id=moment.id,
+        at=moment.now,
+        policy=policy.name,
+        snapshot=snapshot.fingerprint,
+        targets=(choice.model.name,) if alone else chain(choice.model, policy.failover.chains, pool),
+        rule=choice.rule,
+        source=choice.source,
+        reason=choice.reason,
+        requested_model=facts.request.model,
+        protocol=facts.request.protocol,
+        session=facts.session,
+        confidence=gate.confidence if gate else None,
+        learner=learner.name if learner else "",
+        signature=signature_of(learner.signature, facts.inputs) if learner else "",
+        effort=action.effort if choice.source in ("guard", "escalation", "rule") else "",
+        propensity=gate.propensity if gate else 1.0,
+        attempts=1 if alone else policy.failover.attempts,
+        features=facts.inputs["features"],
+        hints=facts.inputs["hints"],
+        candidates=_candidates(choice, pool),
+        trace=_trace(verdict, choice, pool),
+    )
+
+
+def _candidates(choice: Choice, pool: Pool) -> tuple[Candidate, ...]:
+    considered = (
+        choice.gate.candidates if choice.gate else (Candidate(choice.model.name, True, choice.reason),)
+    )
+    return (*considered, *(Candidate(model, False, why) for model, why in pool.excluded.items()))
+
+
+def _trace(verdict: Verdict, choice: Choice, pool: Pool) -> tuple[Step, ...]:
+    excluded = (Step("eligible", model, "skipped", why) for model, why in pool.excluded.items())
+    if choice.source in ("forced", "escalation", "pin"):
+        return (*verdict.trace, *excluded, Step(choice.source, choice.model.name, "matched", choice.reason))
+    return (*verdict.trace, *excluded)

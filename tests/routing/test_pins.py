@@ -1,0 +1,80 @@
+import pytest
+
+from engine.core.decision import Decision, Source
+from engine.core.policy import Pinning
+from engine.core.ports import Pin
+from engine.routing.pins import MemoryPins, pin_after, session_of
+
+KEYS = ("hints.session", "features.client_session", "features.first_user_hash")
+
+
+def inputs(
+    hint: str = "", session: str = "", hashed: str = "", name: str = "ann"
+) -> dict[str, dict[str, str]]:
+    return {
+        "hints": {"session": hint} if hint else {},
+        "features": {"client_session": session, "first_user_hash": hashed, "phase": "execute"},
+        "identity": {"name": name},
+    }
+
+
+def decision(source: Source = "rule", session: str = "abc") -> Decision:
+    return Decision(
+        "d1", 0.0, "p", "s", ("opus",), "r", source, "because", "opus", "openai-chat", session=session
+    )
+
+
+def test_the_first_key_that_is_present_names_the_session() -> None:
+    assert session_of(KEYS, inputs(hint="a", session="b")) == session_of(KEYS, inputs(hint="a", session="c"))
+    assert session_of(KEYS, inputs(session="b", hashed="x")) == session_of(
+        KEYS, inputs(session="b", hashed="y")
+    )
+    assert session_of(KEYS, inputs()) == ""
+
+
+def test_two_callers_with_one_session_id_do_not_share_a_pin() -> None:
+    assert session_of(KEYS, inputs(session="b", name="ann")) != session_of(
+        KEYS, inputs(session="b", name="bob")
+    )
+
+
+def test_a_session_s_name_cannot_be_read_back() -> None:
+    assert "secret" not in session_of(KEYS, inputs(session="secret"))
+
+
+@pytest.mark.parametrize("source", ["escalation", "rule", "learner", "default", "pin"])
+def test_a_decision_about_a_session_s_work_pins_it(source: Source) -> None:
+    pin = pin_after(decision(source), {"phase": "execute"}, Pinning(ttl_seconds=60), 1000.0)
+    assert pin == Pin("opus", "r", 1000.0, 1060.0)
+
+
+@pytest.mark.parametrize("source", ["guard", "forced"])
+def test_a_guard_or_a_forced_model_speaks_for_one_request(source: Source) -> None:
+    assert pin_after(decision(source), {"phase": "execute"}, Pinning(), 0.0) is None
+
+
+@pytest.mark.parametrize("phase", ["title", "probe", "classifier", "summary"])
+def test_background_calls_pin_nothing(phase: str) -> None:
+    # W54: a title call arrives just before the real turn
+    assert pin_after(decision(), {"phase": phase}, Pinning(), 0.0) is None
+
+
+def test_without_a_session_there_is_nothing_to_pin() -> None:
+    assert pin_after(decision(session=""), {"phase": "execute"}, Pinning(), 0.0) is None
+
+
+def test_a_pin_is_forgotten_when_its_time_is_over() -> None:
+    pins = MemoryPins()
+    pins.put("a", Pin("opus", "r", 0.0, 10.0))
+    assert pins.get("a", 9.9) is not None
+    assert pins.get("a", 10.0) is None
+
+
+def test_the_least_recently_used_pin_makes_room() -> None:
+    pins = MemoryPins(most=2)
+    for key in ("a", "b"):
+        pins.put(key, Pin("opus", "r", 0.0, 10.0))
+    pins.get("a", 1.0)
+    pins.put("c", Pin("opus", "r", 0.0, 10.0))
+    assert pins.get("b", 1.0) is None
+    assert pins.get("a", 1.0) is not None
