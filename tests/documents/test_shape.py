@@ -1,3 +1,4 @@
+# ruff: noqa: E501 - one row per mistake reads better than folded rows
 import json
 from collections.abc import Iterator
 from typing import Any
