@@ -1,0 +1,171 @@
+"""An expression ready to run, and how text becomes one."""
+
+import ast
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from engine.policy.expression.check import Checker, Judgement
+from engine.policy.expression.complaints import Complaint, EvaluationError
+from engine.policy.expression.generate import Generator, code_of, failure_text, function_of
+from engine.policy.expression.interpreted import FUNCTIONS, NAMESPACES
+from engine.policy.expression.parse import Parsed, interpret, parse
+from engine.policy.expression.syntax import Node, Path
+from engine.policy.expression.types import NUMBERS, Type, kind_of
+from engine.policy.expression.vocabulary import Vocabulary
+
+Expected = Literal["bool", "string", "number", "any"]
+Roots = Mapping[str, Any]
+
+# What an expression may cost when the caller says nothing: ten thousand comparisons.
+COST_LIMIT = 10_000
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Expression:
+    """Checked text. `compiled` says whether it became Python; if not, cel-python interprets it, slowly."""
+
+    source: str
+    type: Type
+    compiled: bool
+    cost: int  # at most, in units of about one comparison
+    names: frozenset[str]  # what it reads, as in `features.tool_count`; roots read whole stand alone
+    expected: Expected
+    parsed: Parsed = field(repr=False)
+    vocabulary: Vocabulary = field(repr=False)
+    judged: Mapping[Node, Judgement] = field(repr=False)
+    _run: Callable[[Roots], Any] = field(repr=False)
+
+    def evaluate(self, roots: Roots) -> Any:
+        """The value for these inputs; EvaluationError where there is none.
+
+        Variables are read from `roots["variables"]`; see `with_variables`."""
+        try:
+            value = self._run(roots)
+        except EvaluationError:
+            raise
+        except Exception as error:
+            raise EvaluationError(failure_text(error)) from error
+        if self.expected != "any" and kind_of(self.type) == "dyn" and not _is_a(self.expected, value):
+            raise EvaluationError(f"the value is no {self.expected}")
+        return value
+
+    def explain(self, roots: Roots) -> dict[str, Any]:
+        """Every part of the text with its value, or with the text of its error; the whole comes first."""
+        from engine.policy.expression.explain import explain
+
+        return explain(self, roots)
+
+
+def compile_expression(
+    source: str, vocabulary: Vocabulary, expect: str = "any", *, cost_limit: int = COST_LIMIT
+) -> tuple[Expression | None, tuple[Complaint, ...]]:
+    """Checks and compiles. None comes with at least one error among the complaints, sorted by position."""
+    parsed = parse(source)
+    if isinstance(parsed, Complaint):
+        return None, (parsed,)
+    expected = _expected(expect)
+    checker = Checker(vocabulary)
+    judgement = checker.check(parsed.node)
+    complaints = checker.complaints
+    complaints += _whole_complaints(parsed, checker, judgement, expected, cost_limit)
+    ordered = tuple(sorted(complaints, key=lambda each: (each.line, each.column, each.code)))
+    if any(each.severity == "error" for each in ordered):
+        return None, ordered
+    names = _names(checker.reads)
+    proven = judgement.proven
+    run = _function(parsed.node, checker.table) if proven else _interpreter(parsed, checker.reads)
+    expression = Expression(
+        source,
+        judgement.type,
+        judgement.proven,
+        judgement.cost,
+        names,
+        expected,
+        parsed,
+        vocabulary,
+        checker.table,
+        run,
+    )
+    return expression, ordered
+
+
+def _expected(expect: str) -> Expected:
+    match expect:
+        case "bool" | "string" | "number" | "any":
+            return expect
+        case _:
+            raise ValueError(f"an expression cannot be expected to be {expect!r}")
+
+
+def _whole_complaints(
+    parsed: Parsed, checker: Checker, judgement: Judgement, expected: Expected, cost_limit: int
+) -> Iterable[Complaint]:
+    span = parsed.node.span
+    kind = kind_of(judgement.type)
+    failed = any(each.severity == "error" for each in checker.complaints)
+    if not failed and kind != "dyn" and not _fits(expected, kind):
+        hint = "compare it: == true, != '', > 0" if expected == "bool" else ""
+        yield Complaint(
+            span.line, span.column, "WV206", f"this is of type {judgement.type}, not {expected}", hint
+        )
+    if judgement.cost > cost_limit:
+        message = f"the expression may cost {judgement.cost} steps; {cost_limit} are allowed"
+        hint = "loop over less, or give the schema's lists and strings maxItems and maxLength"
+        yield Complaint(span.line, span.column, "WV401", message, hint)
+    if failed or judgement.proven or checker.slow is None:
+        return
+    where, reason = checker.slow
+    if checker.compiled_only is not None:
+        message = f"{reason}, and the interpreter has no map() with a condition"
+        yield Complaint(where.line, where.column, "WV211", message, "write filter() and then map()")
+        return
+    message = f"this expression is interpreted: {reason}"
+    hint = "it takes about a millisecond instead of a microsecond"
+    yield Complaint(where.line, where.column, "WV211", message, hint, "warning")
+
+
+def _fits(expected: Expected, kind: str) -> bool:
+    match expected:
+        case "any":
+            return True
+        case "number":
+            return kind in NUMBERS
+        case _:
+            return kind == expected
+
+
+def _is_a(expected: Expected, value: Any) -> bool:
+    match expected:
+        case "bool":
+            return isinstance(value, bool)
+        case "string":
+            return isinstance(value, str)
+        case "number":
+            return isinstance(value, (int, float)) and not isinstance(value, bool)
+        case _:
+            return True
+
+
+def _names(reads: Iterable[Path]) -> frozenset[str]:
+    """`features.tool_count` makes `features` on its own say nothing new; deeper fields are cut off."""
+    held = {path[0] for path in reads if len(path) > 1}
+    return frozenset(".".join(path[:2]) for path in reads if len(path) > 1 or path[0] not in held)
+
+
+def _function(node: Node, table: Mapping[Node, Judgement]) -> Callable[[Roots], Any]:
+    generator = Generator()
+    made = generator.expression(node, table)
+    code = code_of([*generator.prelude(), ast.Return(made)])
+    function: Callable[[Roots], Any] = function_of(code, generator.patterns)
+    return function
+
+
+def _interpreter(parsed: Parsed, reads: Iterable[Path]) -> Callable[[Roots], Any]:
+    names = {path[0] for path in reads}
+
+    def run(roots: Roots) -> Any:
+        held = {name: roots[name] for name in names if name in roots}
+        return interpret(parsed.tree, {**NAMESPACES, **held}, FUNCTIONS)
+
+    return run

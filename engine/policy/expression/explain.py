@@ -1,0 +1,55 @@
+"""The value of every part of an expression, for the people who ask why."""
+
+import ast
+from collections.abc import Iterator
+from typing import Any
+
+from engine.policy.expression.compiled import Expression, Roots
+from engine.policy.expression.complaints import Complaint
+from engine.policy.expression.generate import Generator, code_of, failure_text, function_of
+from engine.policy.expression.interpreted import FUNCTIONS, NAMESPACES
+from engine.policy.expression.parse import interpret, parse
+from engine.policy.expression.syntax import Call, Constant, Name, Node, Select, children, is_loop
+
+
+def explain(expression: Expression, roots: Roots) -> dict[str, Any]:
+    """Source text of each part to its value or error text; constants and bare roots are left out."""
+    found: dict[str, Any] = {}
+    for node in _parts(expression.parsed.node):
+        text = expression.source[node.span.start : node.span.end]
+        if text in found:
+            continue
+        try:
+            found[text] = _value(expression, node, text, roots)
+        except Exception as error:  # whatever a part does, the others still explain
+            found[text] = failure_text(error)
+    return found
+
+
+def _parts(node: Node) -> Iterator[Node]:
+    """Outside in. The body of a loop has no value of its own, nor has what has() asks for."""
+    if isinstance(node, Constant | Name):
+        return
+    yield node
+    if isinstance(node, Call) and is_loop(node):
+        assert node.target is not None
+        yield from _parts(node.target)
+        return
+    if isinstance(node, Call) and node.function == "has" and node.target is None:
+        return
+    if isinstance(node, Select) and isinstance(node.operand, Name):
+        return
+    for child in children(node):
+        yield from _parts(child)
+
+
+def _value(expression: Expression, node: Node, text: str, roots: Roots) -> Any:
+    if expression.compiled:
+        generator = Generator()
+        made = generator.expression(node, expression.judged)
+        code = code_of([*generator.prelude(), ast.Return(made)])
+        return function_of(code, generator.patterns)(roots)
+    parsed = parse(text)
+    if isinstance(parsed, Complaint):
+        return parsed.message
+    return interpret(parsed.tree, {**NAMESPACES, **roots}, FUNCTIONS)

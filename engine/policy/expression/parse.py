@@ -1,0 +1,227 @@
+"""The only door to cel-python and its parser, Lark: text becomes a tree, and a tree can be interpreted.
+
+Hostile text never reaches the parser. cel-python's string patterns take exponential time on a string that is
+not closed, deep nesting exhausts its recursive evaluator, and every token costs time; so one linear scan
+first refuses long text, open strings and deep brackets. A parse takes 0.1–1 ms, so results are kept by text.
+
+cel-python's runners must not be mixed in one process: only InterpretedRunner's evaluator is ever used. Making
+its environment takes 0.2 s and raises the recursion limit, so it is made when first needed.
+"""
+
+import re
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import celpy
+import lark
+from celpy import celtypes
+from celpy.adapter import json_to_cel
+from celpy.celparser import CELParseError
+from celpy.evaluation import CELEvalError
+
+from engine.policy.expression.complaints import Complaint, EvaluationError
+from engine.policy.expression.convert import TooDeepError, convert
+from engine.policy.expression.literals import LiteralError
+from engine.policy.expression.syntax import Node
+
+TEXT_LIMIT = 8192  # characters of one expression
+NESTING_LIMIT = 40  # brackets inside brackets
+
+_PIECES = re.compile(
+    r'(?P<string>"""(?:\\[\s\S]|[^\\])*?"""|\'\'\'(?:\\[\s\S]|[^\\])*?\'\'\''
+    r'|"(?:\\.|[^"\\\n\r])*"|\'(?:\\.|[^\'\\\n\r])*\')'
+    r"|(?P<comment>//[^\n]*)|(?P<open>[\[({])|(?P<close>[\])}])|(?P<quote>[\"'])"
+)
+_SHOWN = 120  # characters of the reference's own error texts
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    text: str
+    node: Node
+    tree: Any  # cel-python's own, for the interpreter
+
+
+@lru_cache(maxsize=4096)
+def parse(text: str) -> Parsed | Complaint:
+    refused = _refuse(text)
+    if refused is not None:
+        return refused
+    try:
+        tree = _reference().parse(text)
+    except CELParseError as error:
+        return _syntax_complaint(text, error)
+    try:
+        return Parsed(text, convert(tree), tree)
+    except TooDeepError:
+        return Complaint(1, 1, "WV403", "the expression is nested too deeply", "split it into variables")
+    except LiteralError as error:
+        return Complaint(error.line, error.column, "WV210", error.message)
+
+
+def _refuse(text: str) -> Complaint | None:
+    """What the parser must not see."""
+    if len(text) > TEXT_LIMIT:
+        message = f"the expression has {len(text)} characters; {TEXT_LIMIT} are allowed"
+        return Complaint(1, 1, "WV402", message, "split it into variables")
+    depth = 0
+    for piece in _PIECES.finditer(text):
+        match piece.lastgroup:
+            case "open":
+                depth += 1
+                if depth > NESTING_LIMIT:
+                    message = f"more than {NESTING_LIMIT} brackets inside brackets"
+                    return Complaint(
+                        *_place(text, piece.start()), "WV403", message, "split it into variables"
+                    )
+            case "close":
+                depth -= 1
+            case "quote":
+                return Complaint(*_place(text, piece.start()), "WV200", "this string is never closed")
+            case _:
+                pass
+    return None
+
+
+def _place(text: str, offset: int) -> tuple[int, int]:
+    before = text[:offset]
+    return before.count("\n") + 1, offset - before.rfind("\n")
+
+
+def _syntax_complaint(text: str, error: CELParseError) -> Complaint:
+    cause = error.__context__
+    if isinstance(cause, lark.UnexpectedToken) and cause.token.type != "$END":
+        line, column = cause.line, cause.column
+        message = f"unexpected {str(cause.token)[:40]!r}"
+    elif isinstance(cause, lark.UnexpectedCharacters):
+        line, column = cause.line, cause.column
+        at = cause.pos_in_stream or 0
+        message = f"unexpected character {text[at : at + 1]!r}"
+    else:
+        line, column = _place(text, len(text.rstrip()))
+        message = "the expression ends too early" if text.strip() else "the expression is empty"
+    hint = "&& and || are written double, not as words" if re.search(r"\b(and|or|not)\b", text) else ""
+    return Complaint(line, column, "WV200", message, hint)
+
+
+class _Reference:
+    """cel-python's environment. It keeps the text it parses in itself, hence the lock."""
+
+    def __init__(self) -> None:
+        self._environment = celpy.Environment(runner_class=celpy.InterpretedRunner)
+        self._lock = threading.Lock()
+
+    def parse(self, text: str) -> Any:
+        with self._lock:
+            return self._environment.compile(text)
+
+    def run(self, tree: Any, context: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]]) -> Any:
+        with self._lock:
+            program = self._environment.program(tree, functions=dict(functions))
+            return program.evaluate(dict(context))
+
+
+_building = threading.Lock()
+
+
+def _reference() -> _Reference:
+    with _building:
+        return _the_reference()
+
+
+@lru_cache(maxsize=1)
+def _the_reference() -> _Reference:
+    return _Reference()
+
+
+def interpret(tree: Any, roots: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]]) -> Any:
+    """Runs a tree on cel-python. `functions` replace and extend its own; see `interpreted.py`."""
+    context = {name: to_cel(value) for name, value in roots.items()}
+    try:
+        return plain(_reference().run(tree, context, functions))
+    except EvaluationError:
+        raise
+    except CELEvalError as error:
+        raise EvaluationError(_reference_text(error)) from None
+    except RecursionError:
+        raise EvaluationError("the expression is nested too deeply to interpret") from None
+    except Exception as error:  # the reference lets Python's own errors through in several places
+        raise EvaluationError(f"{type(error).__name__}: {error}"[:_SHOWN]) from None
+
+
+def _reference_text(error: CELEvalError) -> str:
+    """Its text may hold all the inputs after `(in activation`; that is no text to show."""
+    text = str(error.args[0]) if error.args else "no value"
+    return text.partition(" (in activation")[0][:_SHOWN]
+
+
+def failed(message: str) -> Any:
+    """An error as cel-python passes it around: a value."""
+    return CELEvalError(message)
+
+
+def is_failed(value: Any) -> bool:
+    return isinstance(value, CELEvalError)
+
+
+def to_cel(value: Any) -> Any:
+    """A plain value as cel-python's. Mappings are made whole, so keep what is passed small."""
+    match value:
+        case bool():
+            return celtypes.BoolType(value)
+        case celtypes.IntType() | celtypes.UintType() | celtypes.DoubleType() | celtypes.StringType():
+            return value
+        case celtypes.DurationType() | celtypes.TimestampType() | celtypes.BytesType() | CELEvalError():
+            return value
+        case int():
+            return celtypes.IntType(value)
+        case float():
+            return celtypes.DoubleType(value)
+        case str():
+            return celtypes.StringType(value)
+        case bytes():
+            return celtypes.BytesType(value)
+        case list() | tuple():
+            return celtypes.ListType([to_cel(each) for each in value])
+        case Mapping():
+            return celtypes.MapType({to_cel(key): to_cel(each) for key, each in value.items()})
+        case _:
+            return json_to_cel(value)
+
+
+def plain(value: Any) -> Any:
+    """cel-python's value as Python's own; timestamps and durations stay what they are."""
+    match value:
+        case celtypes.BoolType():
+            return bool(value)
+        case celtypes.IntType() | celtypes.UintType():
+            return int(value)
+        case celtypes.DoubleType():
+            return float(value)
+        case celtypes.StringType():
+            return str(value)
+        case celtypes.BytesType():
+            return bytes(value)
+        case celtypes.ListType():
+            return [plain(each) for each in value]
+        case celtypes.MapType():
+            return {plain(key): plain(each) for key, each in value.items()}
+        case _:
+            return value
+
+
+def is_uint(value: Any) -> bool:
+    return isinstance(value, celtypes.UintType)
+
+
+def duration(text: str) -> Any:
+    return celtypes.DurationType(text)
+
+
+def original(name: str) -> Callable[..., Any]:
+    """cel-python's own function of that name."""
+    found: Callable[..., Any] = celpy.evaluation.base_functions[name]
+    return found
