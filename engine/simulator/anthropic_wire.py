@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from engine.simulator.anthropic_rules import check, refuse, signature
+from engine.simulator.anthropic_rules import check, loop_lost_its_thinking, refuse, signature
 from engine.simulator.dice import token
 from engine.simulator.models import Provider, SimulatedModel, find
 from engine.simulator.prompt import (
@@ -131,7 +131,8 @@ def _prompt(body: Mapping[str, Any], model: SimulatedModel) -> Prompt:
         stream=body.get("stream", False),
         choice=f"tool:{choice['name']}" if choice["type"] == "tool" else choice["type"],
         parallel=not choice.get("disable_parallel_tool_use", False),
-        thinking=(body.get("thinking") or {}).get("type") in ("enabled", "adaptive"),
+        thinking=(body.get("thinking") or {}).get("type") in ("enabled", "adaptive")
+        and not loop_lost_its_thinking(body),
         stop=tuple(body.get("stop_sequences") or ()),
         max_tokens=body.get("max_tokens"),
         schema=output.get("schema"),

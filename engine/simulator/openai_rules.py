@@ -8,14 +8,13 @@ differently.
 import base64
 import binascii
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from engine.simulator.models import Dialect, SimulatedModel
-from engine.simulator.wire import Refused
+from engine.simulator.openai_refusals import empty, missing, refuse, too_long, wrong_type
+from engine.simulator.openai_tools import check_name, check_tools
 
-_NAME = re.compile(r"^[a-zA-Z0-9_-]+$")
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
 
@@ -41,7 +40,7 @@ _MESSAGE = {
     "function": frozenset({"role", "content", "name"}),
 }
 _PART = {
-    "text": frozenset({"type", "text"}),
+    "text": frozenset({"type", "text", "prompt_cache_breakpoint"}),
     "image_url": frozenset({"type", "image_url"}),
     "input_audio": frozenset({"type", "input_audio"}),
     "file": frozenset({"type", "file"}),
@@ -53,15 +52,11 @@ _PARTS = {
 }
 
 
-def refuse(message: str, param: str | None = None, code: str | None = None) -> Refused:
-    return Refused(400, "invalid_request_error", message, param, code)
-
-
 def check(body: Mapping[str, Any], model: SimulatedModel, dialect: Dialect) -> None:
     """Raises Refused for the first thing the vendor would refuse."""
     _check_fields(body, dialect)
     _check_knobs(body, model, dialect)
-    _check_tools(body, dialect)
+    check_tools(body, dialect)
     _check_format(body)
     for index, message in enumerate(body["messages"]):
         _check_message(message, f"messages[{index}]", model, dialect)
@@ -78,9 +73,9 @@ def _check_fields(body: Mapping[str, Any], dialect: Dialect) -> None:
     if "messages" not in body:
         raise refuse("Missing required parameter: 'messages'.", "messages", "missing_required_parameter")
     if not isinstance(body["messages"], list):
-        raise _wrong_type("messages", "an array of objects", body["messages"])
+        raise wrong_type("messages", "an array of objects", body["messages"])
     if not body["messages"]:
-        raise _empty("messages")
+        raise empty("messages")
     if body.get("stream_options") is not None and not body.get("stream"):
         raise refuse(
             "The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options"
@@ -93,7 +88,7 @@ def _check_knobs(body: Mapping[str, Any], model: SimulatedModel, dialect: Dialec
         if value is None:
             continue
         if not isinstance(value, int | float) or isinstance(value, bool):
-            raise _wrong_type(name, "a decimal", value)
+            raise wrong_type(name, "a decimal", value)
         if not 0 <= value <= most:
             bound, side = (most, "above maximum") if value > most else (0, "below minimum")
             sign = "<=" if value > most else ">="
@@ -123,7 +118,7 @@ def _check_limit(value: Any, name: str, model: SimulatedModel) -> None:
     if value is None:
         return
     if not isinstance(value, int) or isinstance(value, bool):
-        raise _wrong_type(name, "an integer", value)
+        raise wrong_type(name, "an integer", value)
     if value < 1:
         raise refuse(
             f"Invalid '{name}': integer below minimum value. Expected a value >= 1, but got {value} instead.",
@@ -171,142 +166,6 @@ def _check_reasoning_knobs(body: Mapping[str, Any], model: SimulatedModel) -> No
             )
 
 
-def _check_tools(body: Mapping[str, Any], dialect: Dialect) -> None:
-    tools = body.get("tools")
-    if tools is not None and not isinstance(tools, list):
-        raise _wrong_type("tools", "an array of objects", tools)
-    if tools == [] and dialect != "vllm":
-        raise _empty("tools")
-    if not tools:
-        for name in ("tool_choice", "parallel_tool_calls"):
-            if body.get(name) not in (None, "none") and dialect == "openai":
-                raise refuse(f"'{name}' is only allowed when 'tools' are specified.", name)
-        return
-    if len(tools) > 128:
-        raise refuse(
-            "Invalid 'tools': array too long. Expected an array with maximum length 128, but got an array "
-            "with "
-            f"length {len(tools)} instead.",
-            "tools",
-            "array_above_max_length",
-        )
-    names = [_check_tool(tool, f"tools[{index}]") for index, tool in enumerate(tools)]
-    _check_choice(body.get("tool_choice"), names)
-
-
-def _check_tool(tool: Any, at: str) -> str:
-    kind = tool.get("type") if isinstance(tool, dict) else None
-    if kind not in ("function", "custom"):
-        raise refuse(
-            f"Invalid value: '{kind}'. Supported values are: 'function' and 'custom'.",
-            f"{at}.type",
-            "invalid_value",
-        )
-    if not isinstance(tool.get(kind), dict):
-        raise _missing(f"{at}.{kind}")
-    inner = tool[kind]
-    _check_name(inner.get("name"), f"{at}.{kind}.name")
-    for field in inner:
-        if kind == "function" and field not in ("name", "description", "parameters", "strict"):
-            raise refuse(
-                f"Unknown parameter: '{at}.function.{field}'.", f"{at}.function.{field}", "unknown_parameter"
-            )
-    if kind == "function" and inner.get("parameters") is not None:
-        _check_schema(inner, f"{at}.function.parameters")
-    return str(inner["name"])
-
-
-def _check_name(name: Any, at: str) -> None:
-    if not isinstance(name, str):
-        raise _missing(at) if name is None else _wrong_type(at, "a string", name)
-    if not name:
-        raise refuse(
-            f"Invalid '{at}': empty string. Expected a string with minimum length 1, but got an empty "
-            "string instead.",
-            at,
-            "empty_string",
-        )
-    if not _NAME.match(name):
-        raise refuse(
-            f"Invalid '{at}': string does not match pattern. Expected a string that matches the pattern "
-            "'^[a-zA-Z0-9_-]+$'.",
-            at,
-            "invalid_value",
-        )
-    if len(name) > 64:
-        raise _too_long(at, name, 64)
-
-
-def _check_schema(function: Mapping[str, Any], at: str) -> None:
-    schema = function["parameters"]
-    kind = schema.get("type") if isinstance(schema, dict) else None
-    if kind != "object" and schema != {}:
-        raise _bad_schema(
-            function, f"schema must be a JSON Schema of 'type: \"object\"', got 'type: \"{kind}\"'.", at
-        )
-    _check_node(function, schema, (), at)
-
-
-def _check_node(function: Mapping[str, Any], schema: Any, place: tuple[str, ...], at: str) -> None:
-    """Arrays name their items; strict objects close themselves and require all they have."""
-    if not isinstance(schema, dict):
-        return
-    if schema.get("type") == "array" and "items" not in schema:
-        raise _bad_schema(function, f"In context={place}, array schema missing items.", at)
-    properties = schema.get("properties", {})
-    if function.get("strict") and schema.get("type") == "object":
-        if schema.get("additionalProperties") is not False:
-            raise _bad_schema(
-                function,
-                f"In context={place}, 'additionalProperties' is required to be supplied and to be false.",
-                at,
-            )
-        if set(schema.get("required", ())) != set(properties):
-            raise _bad_schema(
-                function,
-                f"In context={place}, 'required' is required to be supplied and to be an array including "
-                "every key "
-                "in properties.",
-                at,
-            )
-    for name, inner in properties.items():
-        _check_node(function, inner, (*place, "properties", name), at)
-    _check_node(function, schema.get("items"), (*place, "items"), at)
-
-
-def _bad_schema(function: Mapping[str, Any], why: str, at: str) -> Refused:
-    return refuse(
-        f"Invalid schema for function '{function['name']}': {why}", at, "invalid_function_parameters"
-    )
-
-
-def _check_choice(choice: Any, names: list[str]) -> None:
-    if choice in (None, "none", "auto", "required"):
-        return
-    if isinstance(choice, str):
-        raise refuse(
-            f"Invalid value: '{choice}'. Supported values are: 'none', 'auto', and 'required'.",
-            "tool_choice",
-            "invalid_value",
-        )
-    if not isinstance(choice, dict):
-        raise _wrong_type("tool_choice", "one of an object or string", choice)
-    kind = choice.get("type")
-    if kind == "allowed_tools":
-        return
-    if kind not in ("function", "custom"):
-        raise refuse(
-            f"Invalid value: '{kind}'. Supported values are: 'function', 'allowed_tools', and 'custom'.",
-            "tool_choice.type",
-            "invalid_value",
-        )
-    name = (choice.get(kind) or {}).get("name")
-    if name is None:
-        raise _missing(f"tool_choice.{kind}")
-    if name not in names:
-        raise refuse(f"Tool choice '{name}' not found in 'tools' parameter.", "tool_choice")
-
-
 def _check_format(body: Mapping[str, Any]) -> None:
     wanted = body.get("response_format")
     if wanted is None:
@@ -321,8 +180,8 @@ def _check_format(body: Mapping[str, Any]) -> None:
     if kind == "json_schema":
         described = wanted.get("json_schema")
         if not isinstance(described, dict):
-            raise _missing("response_format.json_schema")
-        _check_name(described.get("name"), "response_format.json_schema.name")
+            raise missing("response_format.json_schema")
+        check_name(described.get("name"), "response_format.json_schema.name")
     if kind == "json_object" and "json" not in json.dumps(body["messages"]).lower():
         raise refuse(
             "'messages' must contain the word 'json' in some form, to use 'response_format' of type "
@@ -333,10 +192,10 @@ def _check_format(body: Mapping[str, Any]) -> None:
 
 def _check_message(message: Any, at: str, model: SimulatedModel, dialect: Dialect) -> None:
     if not isinstance(message, dict):
-        raise _wrong_type(at, "an object", message)
+        raise wrong_type(at, "an object", message)
     role = message.get("role")
     if role is None:
-        raise _missing(f"{at}.role")
+        raise missing(f"{at}.role")
     if role not in _ROLES:
         allowed = ", ".join(f"'{each}'" for each in _ROLES[:-1])
         raise refuse(
@@ -358,34 +217,34 @@ def _check_message(message: Any, at: str, model: SimulatedModel, dialect: Dialec
     if role == "assistant" and calls is not None:
         _check_calls(calls, f"{at}.tool_calls", model)
     if role == "tool" and not isinstance(message.get("tool_call_id"), str):
-        raise _missing(f"{at}.tool_call_id")
+        raise missing(f"{at}.tool_call_id")
     _check_content(message, at, model, dialect)
 
 
 def _check_calls(calls: Any, at: str, model: SimulatedModel) -> None:
     if not isinstance(calls, list):
-        raise _wrong_type(at, "an array of objects", calls)
+        raise wrong_type(at, "an array of objects", calls)
     if not calls:
-        raise _empty(at)
+        raise empty(at)
     longest = 64 if "long_tool_ids" in model.quirks else 40
     for index, call in enumerate(calls):
         here = f"{at}[{index}]"
         if not isinstance(call.get("id"), str):
-            raise _missing(f"{here}.id")
+            raise missing(f"{here}.id")
         if len(call["id"]) > longest:
-            raise _too_long(f"{here}.id", call["id"], longest)
+            raise too_long(f"{here}.id", call["id"], longest)
         kind = call.get("type")
         if kind is None:
-            raise _missing(f"{here}.type")
+            raise missing(f"{here}.type")
         if kind == "custom":
             continue
         if kind != "function" or not isinstance(call.get("function"), dict):
-            raise _missing(f"{here}.function")
-        _check_name(call["function"].get("name"), f"{here}.function.name")
+            raise missing(f"{here}.function")
+        check_name(call["function"].get("name"), f"{here}.function.name")
         arguments = call["function"].get("arguments")
         if not isinstance(arguments, str):
             where = f"{here}.function.arguments"
-            raise _missing(where) if arguments is None else _wrong_type(where, "a string", arguments)
+            raise missing(where) if arguments is None else wrong_type(where, "a string", arguments)
 
 
 def _check_content(message: Mapping[str, Any], at: str, model: SimulatedModel, dialect: Dialect) -> None:
@@ -396,14 +255,14 @@ def _check_content(message: Mapping[str, Any], at: str, model: SimulatedModel, d
         ):
             return
         if "content" not in message:
-            raise _missing(f"{at}.content")
+            raise missing(f"{at}.content")
         raise refuse("Invalid value for 'content': expected a string, got null.", f"{at}.content")
     if isinstance(content, str):
         return
     if not isinstance(content, list):
-        raise _wrong_type(f"{at}.content", "one of a string or array of objects", content)
+        raise wrong_type(f"{at}.content", "one of a string or array of objects", content)
     if not content:
-        raise _empty(f"{at}.content")
+        raise empty(f"{at}.content")
     for number, part in enumerate(content):
         _check_part(part, role, at, number, model, dialect)
 
@@ -419,6 +278,8 @@ def _check_part(part: Any, role: str, at: str, number: int, model: SimulatedMode
             at,
             "invalid_value",
         )
+    if dialect == "openrouter" and kind in ("file", "input_audio", "video_url"):
+        return
     allowed = _PARTS.get(role, ("text",)) if dialect != "openrouter" else tuple(_PART)
     if kind not in allowed:
         names = ", ".join(f"'{each}'" for each in allowed)
@@ -435,7 +296,7 @@ def _check_part(part: Any, role: str, at: str, number: int, model: SimulatedMode
             if field not in _PART[kind]:
                 raise refuse(f"Unknown parameter: '{here}.{field}'.", f"{here}.{field}", "unknown_parameter")
     if kind == "text" and not isinstance(part.get("text"), str):
-        raise _missing(f"{here}.text")
+        raise missing(f"{here}.text")
     if kind == "image_url":
         _check_image(part.get("image_url"), f"{here}.image_url")
 
@@ -443,7 +304,7 @@ def _check_part(part: Any, role: str, at: str, number: int, model: SimulatedMode
 def _check_image(image: Any, at: str) -> None:
     url = image.get("url") if isinstance(image, dict) else None
     if not isinstance(url, str):
-        raise _missing(f"{at}.url")
+        raise missing(f"{at}.url")
     if url.startswith(("https://", "http://")):
         return
     head, _, data = url.partition(";base64,")
@@ -508,36 +369,3 @@ def _check_replay(messages: list[Any]) -> None:
             raise refuse(
                 f"Missing `reasoning_content` field in the assistant message at message index {index}."
             )
-
-
-def _missing(param: str) -> Refused:
-    return refuse(f"Missing required parameter: '{param}'.", param, "missing_required_parameter")
-
-
-def _empty(param: str) -> Refused:
-    return refuse(
-        f"Invalid '{param}': empty array. Expected an array with minimum length 1, but got an empty array "
-        "instead.",
-        param,
-        "empty_array",
-    )
-
-
-def _too_long(param: str, text: str, most: int) -> Refused:
-    return refuse(
-        f"Invalid '{param}': string too long. Expected a string with maximum length {most}, but got a "
-        "string with "
-        f"length {len(text)} instead.",
-        param,
-        "string_above_max_length",
-    )
-
-
-_JSON_NAMES = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", int: "an integer"}
-
-
-def _wrong_type(param: str, wanted: str, value: Any) -> Refused:
-    got = "null" if value is None else _JSON_NAMES.get(type(value), "a decimal")
-    return refuse(
-        f"Invalid type for '{param}': expected {wanted}, but got {got} instead.", param, "invalid_type"
-    )

@@ -12,7 +12,8 @@ from typing import Any
 
 from engine.simulator.dice import token
 from engine.simulator.models import Dialect, Provider, SimulatedModel, find
-from engine.simulator.openai_rules import check, refuse
+from engine.simulator.openai_refusals import refuse
+from engine.simulator.openai_rules import check
 from engine.simulator.prompt import (
     IMAGE_TOKENS,
     Answer,
@@ -151,7 +152,7 @@ def _prompt(body: Mapping[str, Any], model: SimulatedModel, dialect: Dialect) ->
         called=tuple(called),
         returned=tuple(returned),
         pictures=tuple(pictures),
-        tools=tuple(_offered(tool) for tool in body.get("tools") or ()),
+        tools=tuple(_offered(tool) for tool in body.get("tools") or () if tool["type"] in tool),
         segments=tuple(_segments(body)),
         digest=digest(body),
         stream=bool(body.get("stream")),

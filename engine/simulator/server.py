@@ -74,7 +74,7 @@ class Simulator:
         """Listen and answer in the running event loop until `stop`. Port 0 takes a free one."""
         listening = socket.create_server((host, port), backlog=1_024)
         listening.setblocking(False)
-        # asyncio sets this only on sockets that name their protocol; without it each reply waits 40 ms for an ACK.
+        # asyncio sets this only on sockets that name their protocol; else a reply waits 40 ms for an ACK.
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         simulator = cls(listening, models, seed, pace, bites, keep)
         await simulator._server.startup(sockets=[listening])
