@@ -16,11 +16,13 @@ whole expression. After an error a part is `dyn`, which any operator takes, so o
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
 from typing import assert_never
 
 from engine.policy.expression import compare
-from engine.policy.expression.complaints import Complaint, Severity
+from engine.policy.expression.calls import resolve
+from engine.policy.expression.facts import evaluation_order, known_when
+from engine.policy.expression.judgement import NO_FACTS, Facts, Judgement, together
+from engine.policy.expression.notes import Notes
 from engine.policy.expression.overloads import (
     FUNCTIONS,
     METHODS,
@@ -29,7 +31,6 @@ from engine.policy.expression.overloads import (
     TYPE_NAMES,
     Overload,
 )
-from engine.policy.expression.patterns import PatternError, PatternTooLargeError, pattern
 from engine.policy.expression.syntax import (
     LOOPS,
     Call,
@@ -63,37 +64,19 @@ from engine.policy.expression.types import (
     Record,
     Scalar,
     Type,
-    is_number,
     join,
     join_all,
     kind_of,
+    scan_cost,
     size_of,
     weight_of,
 )
 from engine.policy.expression.vocabulary import TRUSTED, Vocabulary
-
-Facts = frozenset[Path]
-NO_FACTS: Facts = frozenset()
+from engine.policy.expression.wording import a, conversion, did_you_mean, why_unknown
 
 _CONSTANTS: dict[str, Type] = {
     "bool": BOOL, "int": INT, "uint": UINT, "double": DOUBLE, "string": STRING, "bytes": BYTES, "null": NULL,
 }  # fmt: skip
-_SYMBOLS = {"!_": "!", "-_": "-"}
-_SLOW = "it takes about a millisecond instead of a microsecond"
-
-
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """What is known of one node before it ever runs."""
-
-    type: Type = DYN
-    cost: int = 1
-    fallible: bool = False
-    proven: bool = True
-    tainted: bool = False  # may carry text that a client chose
-    needs: Facts = NO_FACTS  # the facts it relies on that hold outside it
-    overload: Overload | None = None
-    order: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())  # of a chain: operands that cannot fail, others
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +91,9 @@ class Loop:
 @dataclass(slots=True)
 class Checker:
     vocabulary: Vocabulary
-    complaints: list[Complaint] = field(default_factory=list)
+    notes: Notes = field(default_factory=Notes)
     table: dict[Node, Judgement] = field(default_factory=dict)
     reads: set[Path] = field(default_factory=set)
-    slow: tuple[Span, str] | None = None  # the first part that could not be proven, and why
-    compiled_only: Span | None = None  # a form the interpreter does not have
     _scope: dict[str, Loop] = field(default_factory=dict)
     _facts: Facts = NO_FACTS
     _loops: int = 0
@@ -144,7 +125,7 @@ class Checker:
             case Entries():
                 return self._entries(node)
             case Message():
-                return self._complain(node.span, "WV204", "messages cannot be built in a policy")
+                return self.notes.complain(node.span, "WV204", "messages cannot be built in a policy")
             case _:
                 assert_never(node)
 
@@ -161,23 +142,28 @@ class Checker:
         if loop is not None:
             return Judgement(loop.type, tainted=loop.tainted, proven=_known(loop.type))
         if node.name == "variables":
-            return self._complain(node.span, "WV202", "variables are read by name, as in variables.task")
+            return self.notes.complain(node.span, "WV202", "variables are read by name, as in variables.task")
         if node.name in self.vocabulary.roots:
             self.reads.add((node.name,))
             kind = self.vocabulary.roots[node.name]
             return Judgement(kind, tainted=node.name not in TRUSTED)
         if node.name in TYPE_NAMES:
-            return self._unproven(node.span, "types as values are interpreted", TYPE)
-        return self._complain(
+            return self.notes.unproven(node.span, "types as values are interpreted", TYPE)
+        return self.notes.complain(
             node.span, "WV202", f"nothing here is called {node.name!r}", self._meant(node.name)
         )
 
     def _holder(self, node: Node) -> Judgement:
-        """What stands before a dot; `variables` may stand nowhere else."""
-        if not (isinstance(node, Name) and node.name == "variables" and "variables" not in self._scope):
+        """What stands before a dot: `variables` may stand nowhere else, and a root is not read whole."""
+        if not isinstance(node, Name) or node.name in self._scope:
             return self.check(node)
-        fields = {name: Field(kind) for name, kind in self.vocabulary.variables.items()}
-        judged = Judgement(Record("variables", fields), tainted=True)
+        if node.name == "variables":
+            fields = {name: Field(kind) for name, kind in self.vocabulary.variables.items()}
+            judged = Judgement(Record("variables", fields), tainted=True)
+        elif node.name in self.vocabulary.roots:
+            judged = Judgement(self.vocabulary.roots[node.name], tainted=node.name not in TRUSTED)
+        else:
+            return self.check(node)
         self.table[node] = judged
         return judged
 
@@ -214,24 +200,26 @@ class Checker:
             case MapOf():
                 return replace(base, type=of.type.value, fallible=of.fallible or not (held or asking))
             case Scalar("dyn"):
-                return self._unproven(node.span, f"the type of what holds {name!r} is not known", base=base)
+                return self.notes.unproven(
+                    node.span, f"the type of what holds {name!r} is not known", base=base
+                )
             case other:
-                message = f"{_a(kind_of(other))} has no fields, so no {name!r}"
-                return self._complain(node.span, "WV204", message)
+                message = f"{a(kind_of(other))} has no fields, so no {name!r}"
+                return self.notes.complain(node.span, "WV204", message)
 
     def _unknown_field(self, span: Span, record: Record, name: str) -> Judgement:
         if record.name == "variables":
             hint = did_you_mean(name, record.fields) or "a variable may use only those before it"
-            return self._complain(span, "WV207", f"no variable {name!r} is defined before this", hint)
+            return self.notes.complain(span, "WV207", f"no variable {name!r} is defined before this", hint)
         hint = did_you_mean(name, record.fields)
         if not hint:
             hint = "it has " + ", ".join(sorted(record.fields)[:12]) if record.fields else "it has none"
-        return self._complain(span, "WV201", f"{record} has no field {name!r}", hint)
+        return self.notes.complain(span, "WV201", f"{record} has no field {name!r}", hint)
 
     def _unguarded(self, span: Span, record: Record, name: str) -> Judgement:
         whole = f"{record}.{name}"
         hint = f"write has({whole}) && … or has({whole}) ? {whole} : …"
-        return self._complain(span, "WV205", f"{whole} may be missing and is read without has()", hint)
+        return self.notes.complain(span, "WV205", f"{whole} may be missing and is read without has()", hint)
 
     def _index(self, node: Index) -> Judgement:
         of, by = self._holder(node.operand), self.check(node.index)
@@ -245,21 +233,23 @@ class Checker:
         match of.type:
             case ListOf():
                 if kind_of(by.type) not in ("int", "uint", "dyn"):
-                    return self._complain(node.span, "WV204", f"a list's index is an int, not {_a(by.type)}")
+                    return self.notes.complain(
+                        node.span, "WV204", f"a list's index is an int, not {a(by.type)}"
+                    )
                 made = replace(both, type=of.type.element, fallible=True, overload=_AT)
             case MapOf():
                 if compare.possible(of.type.key, by.type) is None:
-                    message = f"a key of this map is {_a(of.type.key)}, not {_a(by.type)}"
-                    return self._complain(node.span, "WV204", message)
+                    message = f"a key of this map is {a(of.type.key)}, not {a(by.type)}"
+                    return self.notes.complain(node.span, "WV204", message)
                 made = replace(both, type=of.type.value, fallible=True, overload=_ENTRY)
             case Record():
                 made = replace(both, type=DYN, fallible=True, overload=_ENTRY)
             case Scalar("dyn"):
-                return self._unproven(node.span, "the type of what is indexed is not known", base=both)
+                return self.notes.unproven(node.span, "the type of what is indexed is not known", base=both)
             case other:
-                return self._complain(node.span, "WV204", f"{_a(kind_of(other))} cannot be indexed")
+                return self.notes.complain(node.span, "WV204", f"{a(kind_of(other))} cannot be indexed")
         if not _known(by.type):
-            return self._unproven(node.span, "the type of the index is not known", base=made)
+            return self.notes.unproven(node.span, "the type of the index is not known", base=made)
         return made
 
     # --- logic
@@ -273,24 +263,10 @@ class Checker:
             part = self._bool(operand, f"a side of {node.operator}")
             parts.append(part)
             needs |= part.needs - (self._facts - outer)
-            self._facts |= self._known_when(operand, whole) or NO_FACTS
+            self._facts |= known_when(operand, whole, self._path) or NO_FACTS
         self._facts = outer
         judged = together(parts, BOOL)
-        return replace(judged, needs=needs, order=self._ordered(node, parts, whole))
-
-    def _ordered(
-        self, node: Logic, parts: Sequence[Judgement], whole: bool
-    ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        held = self._facts
-        safe: list[int] = []
-        rest: list[int] = []
-        for index, (operand, part) in enumerate(zip(node.operands, parts, strict=True)):
-            if part.fallible or not part.needs <= held:
-                rest.append(index)
-                continue
-            safe.append(index)
-            held |= self._known_when(operand, whole) or NO_FACTS
-        return tuple(safe), tuple(rest)
+        return replace(judged, needs=needs, order=evaluation_order(node, parts, self._facts, self._path))
 
     def _choice(self, node: Choice) -> Judgement:
         outer = self._facts
@@ -298,7 +274,7 @@ class Checker:
         branches: list[Judgement] = []
         needs = condition.needs
         for branch, truth in ((node.then, True), (node.otherwise, False)):
-            new = (self._known_when(node.condition, truth) or NO_FACTS) - outer
+            new = (known_when(node.condition, truth, self._path) or NO_FACTS) - outer
             self._facts = outer | new
             judged = self.check(branch)
             branches.append(judged)
@@ -308,7 +284,7 @@ class Checker:
         joined = join(then.type, otherwise.type)
         if joined is None:
             message = f"the branches of ?: have different types: {then.type} and {otherwise.type}"
-            return self._complain(node.span, "WV204", message, _conversion(then.type, otherwise.type))
+            return self.notes.complain(node.span, "WV204", message, conversion(then.type, otherwise.type))
         cost = condition.cost + max(then.cost, otherwise.cost) + 1
         return replace(together([condition, *branches], joined), cost=cost, needs=needs)
 
@@ -316,33 +292,11 @@ class Checker:
         judged = self.check(node)
         kind = kind_of(judged.type)
         if kind == "dyn":
-            return self._unproven(node.span, f"{place} is of unknown type", BOOL, judged)
+            return self.notes.unproven(node.span, f"{place} is of unknown type", BOOL, judged)
         if kind != "bool":
             hint = "compare it: == true, != '', > 0" if kind != "null" else ""
-            return self._complain(node.span, "WV204", f"{place} is a bool, not {_a(judged.type)}", hint)
+            return self.notes.complain(node.span, "WV204", f"{place} is a bool, not {a(judged.type)}", hint)
         return judged
-
-    def _known_when(self, node: Node, truth: bool) -> Facts | None:
-        """The facts that hold where `node` came out as `truth`; None where it cannot come out so."""
-        match node:
-            case Constant(kind="bool", value=value):
-                return NO_FACTS if value is truth else None
-            case Call(function="has", target=None, arguments=(Select() as asked,)) if truth:
-                path = self._path(asked)
-                if path is None:
-                    return NO_FACTS
-                return frozenset(path[:length] for length in range(2, len(path) + 1))
-            case Call(function="!_", arguments=(operand,)):
-                return self._known_when(operand, not truth)
-            case Logic():
-                each = [self._known_when(operand, truth) for operand in node.operands]
-                return _union(each) if (node.operator == "&&") is truth else _intersection(each)
-            case Choice():
-                then = [self._known_when(node.condition, True), self._known_when(node.then, truth)]
-                other = [self._known_when(node.condition, False), self._known_when(node.otherwise, truth)]
-                return _intersection([_union(then), _union(other)])
-            case _:
-                return NO_FACTS
 
     # --- calls
 
@@ -364,7 +318,7 @@ class Checker:
     def _has(self, node: Call) -> Judgement:
         if len(node.arguments) != 1 or not isinstance(node.arguments[0], Select):
             message = "has() takes one field, as in has(hints.task)"
-            return self._complain(node.at, "WV209", message)
+            return self.notes.complain(node.at, "WV209", message)
         asked = node.arguments[0]
         of = self._holder(asked.operand)
         judged = self._field(asked, asked.operand, asked.field, of, asking=True)
@@ -378,13 +332,13 @@ class Checker:
         operator = node.function.strip("_")
         overload = compare.comparison(operator, left.type, right.type)
         if overload is None:
-            message = f"{operator} cannot compare {_a(left.type)} with {_a(right.type)}"
-            return self._complain(node.span, "WV204", message, _conversion(left.type, right.type))
+            message = f"{operator} cannot compare {a(left.type)} with {a(right.type)}"
+            return self.notes.complain(node.span, "WV204", message, conversion(left.type, right.type))
         if operator in ("==", "!="):
             self._warn_never(node.arguments[0], right.type, left.type)
             self._warn_never(node.arguments[1], left.type, right.type)
         if not overload.helper:
-            return self._unproven(node.span, _reason([left.type, right.type]), base=judged)
+            return self.notes.unproven(node.span, why_unknown([left.type, right.type]), base=judged)
         return replace(judged, overload=overload)
 
     def _warn_never(self, node: Node, other: Type, of: Type) -> None:
@@ -396,7 +350,7 @@ class Checker:
         hint = did_you_mean(node.value, other.values) or "it is one of " + ", ".join(
             sorted(other.values)[:12]
         )
-        self._complain(node.span, "WV212", f"this is never {node.value!r}", hint, "warning")
+        self.notes.complain(node.span, "WV212", f"this is never {node.value!r}", hint, "warning")
 
     def _membership(self, node: Call) -> Judgement:
         item, container = (self.check(argument) for argument in node.arguments)
@@ -404,13 +358,13 @@ class Checker:
         judged = replace(judged, cost=judged.cost + min(weight_of(container.type), size_of(container.type)))
         found = compare.membership(item.type, container.type)
         if found is None:
-            message = f"in cannot find {_a(item.type)} in {_a(container.type)}"
-            return self._complain(node.span, "WV204", message)
+            message = f"in cannot find {a(item.type)} in {a(container.type)}"
+            return self.notes.complain(node.span, "WV204", message)
         if isinstance(node.arguments[1], Items):
             for each in node.arguments[1].items:
                 self._warn_never(each, item.type, self.table[each].type)
         if not found.helper:
-            return self._unproven(node.span, _reason([item.type, container.type]), base=judged)
+            return self.notes.unproven(node.span, why_unknown([item.type, container.type]), base=judged)
         return replace(judged, overload=found)
 
     def _function(self, node: Call) -> Judgement:
@@ -418,7 +372,7 @@ class Checker:
         parts = [self.check(argument) for argument in node.arguments]
         if overloads is None or "." in node.function:
             return self._unknown_function(node, FUNCTIONS)
-        return self._resolve(node, overloads, parts)
+        return resolve(self.notes, node, overloads, parts)
 
     def _method(self, node: Call, target: Node) -> Judgement:
         if isinstance(target, Name) and target.name in NAMESPACES and target.name not in self._scope:
@@ -428,13 +382,13 @@ class Checker:
             if overloads is None:
                 names = [name.partition(".")[2] for name in FUNCTIONS if name.startswith(target.name + ".")]
                 message = f"{target.name} has no function {node.function!r}"
-                return self._complain(node.at, "WV203", message, did_you_mean(node.function, names))
-            return self._resolve(node, overloads, parts)
+                return self.notes.complain(node.at, "WV203", message, did_you_mean(node.function, names))
+            return resolve(self.notes, node, overloads, parts)
         parts = [self.check(target), *(self.check(argument) for argument in node.arguments)]
         overloads = METHODS.get(node.function)
         if overloads is None:
             return self._unknown_function(node, [*METHODS, *LOOPS])
-        return self._resolve(node, overloads, parts)
+        return resolve(self.notes, node, overloads, parts)
 
     def _unknown_function(self, node: Call, names: Iterable[str]) -> Judgement:
         hint = did_you_mean(node.function, names)
@@ -444,85 +398,7 @@ class Checker:
             hint = f"it is written before its argument: {node.function}(x)"
         if node.target is None and (node.function in METHODS or node.function in LOOPS):
             hint = f"it is written after a dot: x.{node.function}(…)"
-        return self._complain(node.at, "WV203", f"there is no function {node.function!r}", hint)
-
-    def _resolve(self, node: Call, overloads: Sequence[Overload], parts: Sequence[Judgement]) -> Judgement:
-        kinds = [part.type for part in parts]
-        fitting = [each for each in overloads if each.arity_fits(len(kinds))]
-        if not fitting:
-            wanted = sorted({len(each.parameters) - (node.target is not None) for each in overloads})
-            counts = " or ".join(map(str, wanted))
-            message = f"{node.function}() takes {counts} argument(s), not {len(node.arguments)}"
-            return self._complain(node.at, "WV208", message)
-        candidates = [(each, compare.accepts(each, kinds)) for each in fitting]
-        overload = next((each for each, fits in candidates if fits == "yes"), None)
-        base = together(parts, DYN)
-        if overload is None:
-            perhaps = [each for each, fits in candidates if fits == "perhaps"]
-            if not perhaps:
-                return self._no_overload(node, kinds)
-            results = {each.result_of(kinds) for each in perhaps if not callable(each.result)}
-            result = (
-                results.pop() if len(results) == 1 and not any(callable(e.result) for e in perhaps) else DYN
-            )
-            fallible = any(each.fallible for each in perhaps)
-            return self._unproven(
-                node.span, _reason(kinds), base=replace(base, type=result, fallible=fallible or base.fallible)
-            )
-        overload = self._safety(node, overload, parts)
-        result = overload.result_of(kinds)
-        cost = base.cost + (_scan(kinds) if overload.scans else 0)
-        judged = replace(
-            base, type=result, cost=cost, fallible=base.fallible or overload.fallible, overload=overload
-        )
-        if not overload.helper:
-            return self._unproven(node.at, _reason([*kinds, result]), base=replace(judged, fallible=True))
-        return judged
-
-    def _no_overload(self, node: Call, kinds: Sequence[Type]) -> Judgement:
-        name = node.function
-        if name.startswith("_") or name in _SYMBOLS:
-            operator = _SYMBOLS.get(name, name.strip("_"))
-            given = " and ".join(_a(kind) for kind in kinds)
-            message = f"{operator} does not work on {given}"
-        else:
-            given = ", ".join(str(kind) for kind in kinds)
-            message = f"{name}() does not take ({given})"
-        hint = _conversion(kinds[0], kinds[1]) if len(kinds) == 2 else ""
-        return self._complain(node.at, "WV204", message, hint)
-
-    def _safety(self, node: Call, overload: Overload, parts: Sequence[Judgement]) -> Overload:
-        """What the arguments of matches(), duration() and timestamp() may be."""
-        arguments = (*((node.target,) if node.target is not None else ()), *node.arguments)
-        match node.function:
-            case "matches":
-                return self._pattern(overload, arguments[1], parts[1])
-            case "duration" | "timestamp" if parts[0].tainted and kind_of(parts[0].type) == "string":
-                message = f"{node.function}() reads text that a client may choose"
-                self._complain(arguments[0].span, "WV405", message, "use a constant or identity")
-            case "duration" if isinstance(arguments[0], Constant):
-                if not compare.is_duration(arguments[0].value):
-                    message = f"{arguments[0].value[:40]!r} is no duration"
-                    self._complain(arguments[0].span, "WV210", message, "write it as '90s', '1h30m'")
-            case _:
-                pass
-        return overload
-
-    def _pattern(self, overload: Overload, node: Node, judged: Judgement) -> Overload:
-        if not isinstance(node, Constant):
-            if judged.tainted:
-                message = "the pattern of matches() is text that a client may choose"
-                self._complain(
-                    node.span, "WV404", message, "write the pattern as a constant, or use contains()"
-                )
-            return overload
-        try:
-            pattern(node.value)
-        except PatternTooLargeError as error:
-            self._complain(node.span, "WV406", f"the pattern is too large: {error}")
-        except PatternError as error:
-            self._complain(node.span, "WV210", f"not a pattern that RE2 takes: {error}")
-        return replace(overload, helper="matches_constant", fallible=False)
+        return self.notes.complain(node.at, "WV203", f"there is no function {node.function!r}", hint)
 
     # --- loops
 
@@ -532,18 +408,18 @@ class Checker:
         counts = (2, 3) if node.function == "map" else (2,)
         if len(node.arguments) not in counts:
             message = f"{node.function}() takes a name and an expression, as in xs.{node.function}(x, …)"
-            return self._complain(node.at, "WV208", message)
+            return self.notes.complain(node.at, "WV208", message)
         name, *bodies = node.arguments
         if not isinstance(name, Name) or name.absolute:
             message = f"the first argument of {node.function}() names its variable; it must be a plain name"
-            return self._complain(name.span, "WV209", message)
+            return self.notes.complain(name.span, "WV209", message)
         if name.name in self.vocabulary.roots or name.name == "variables":
             message = f"the loop's variable {name.name!r} would hide the root of that name"
-            return self._complain(name.span, "WV209", message, "choose another name")
+            return self.notes.complain(name.span, "WV209", message, "choose another name")
         element = _element(over.type)
         if element is None:
-            message = f"{node.function}() goes over a list or a map, not over {_a(over.type)}"
-            return self._complain(node.at, "WV204", message)
+            message = f"{node.function}() goes over a list or a map, not over {a(over.type)}"
+            return self.notes.complain(node.at, "WV204", message)
         self._loops += 1
         key = f"{name.name}#{self._loops}"
         outer_scope, outer_facts = self._scope, self._facts
@@ -554,16 +430,16 @@ class Checker:
         size = size_of(over.type)
         whole = together([over, replace(judged, cost=size * (judged.cost + 1), needs=needs)], DYN)
         if kind_of(over.type) == "dyn":
-            return self._unproven(node.at, "the type of what it goes over is not known", base=whole)
+            return self.notes.unproven(node.at, "the type of what it goes over is not known", base=whole)
         return replace(whole, type=self._loop_type(node.function, element, judged.type, size))
 
     def _bodies(self, node: Call, bodies: Sequence[Node]) -> Judgement:
         if node.function == "map":
             if len(bodies) == 1:
                 return self.check(bodies[0])
-            self.compiled_only = self.compiled_only or node.at
+            self.notes.compiled_only = self.notes.compiled_only or node.at
             test = self._bool(bodies[0], "the condition of map()")
-            new = (self._known_when(bodies[0], True) or NO_FACTS) - self._facts
+            new = (known_when(bodies[0], True, self._path) or NO_FACTS) - self._facts
             self._facts |= new
             made = self.check(bodies[1])
             return replace(together([test, made], made.type), needs=test.needs | (made.needs - new))
@@ -582,11 +458,13 @@ class Checker:
         parts = [(self.check(key), self.check(value)) for key, value in node.entries]
         key = join_all([part.type for part, _ in parts])
         if any(kind_of(part.type) not in ("int", "uint", "bool", "string", "dyn") for part, _ in parts):
-            return self._complain(node.span, "WV204", "a map's keys are of type int, uint, bool or string")
+            return self.notes.complain(
+                node.span, "WV204", "a map's keys are of type int, uint, bool or string"
+            )
         kind = MapOf(key, join_all([part.type for _, part in parts]), len(parts))
         judged = together([part for pair in parts for part in pair], kind)
         if parts and kind_of(key) == "dyn":
-            return self._unproven(node.span, "the keys of the map are of several types", kind, judged)
+            return self.notes.unproven(node.span, "the keys of the map are of several types", kind, judged)
         keys = [key.value if isinstance(key, Constant) else None for key, _ in node.entries]
         distinct = None not in keys and len(set(keys)) == len(keys)
         return replace(
@@ -613,45 +491,10 @@ class Checker:
     def _is_global(self, path: Path) -> bool:
         return "#" not in path[0]
 
-    def _complain(
-        self, span: Span, code: str, message: str, hint: str = "", severity: Severity = "error"
-    ) -> Judgement:
-        self.complaints.append(Complaint(span.line, span.column, code, message, hint, severity))
-        return Judgement(DYN, proven=False)
-
-    def _unproven(
-        self, span: Span, reason: str, kind: Type | None = None, base: Judgement | None = None
-    ) -> Judgement:
-        self.slow = self.slow or (span, reason)
-        base = base or Judgement()
-        return replace(base, type=base.type if kind is None else kind, proven=False, fallible=True)
-
 
 _AT = Overload((ListOf(DYN), INT), DYN, "at", fallible=True)
 _ENTRY = Overload((MapOf(DYN, DYN), DYN), DYN, "entry", fallible=True)
 _ENTRIES = Overload((), DYN, "entries", fallible=True)
-
-
-def together(parts: Sequence[Judgement], kind: Type) -> Judgement:
-    """A node made of parts, each of which is evaluated."""
-    return Judgement(
-        kind,
-        cost=1 + sum(part.cost for part in parts),
-        fallible=any(part.fallible for part in parts),
-        proven=all(part.proven for part in parts),
-        tainted=any(part.tainted for part in parts),
-        needs=NO_FACTS.union(*(part.needs for part in parts)),
-    )
-
-
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    close = get_close_matches(name, list(names), 1, 0.6)
-    return f"did you mean {close[0]!r}?" if close else ""
-
-
-def _a(kind: Type | str) -> str:
-    text = str(kind)
-    return f"an {text}" if text[0] in "aeio" else f"a {text}"
 
 
 def _known(kind: Type) -> bool:
@@ -672,37 +515,6 @@ def _element(kind: Type) -> Type | None:
             return None
 
 
-def _scan(kinds: Sequence[Type]) -> int:
-    return sum(weight_of(kind) - 1 for kind in kinds if not isinstance(kind, Record))
-
-
 def _scan_items(kinds: Sequence[Type]) -> int:
     """Comparing texts is one step; comparing lists and maps is a step for each item."""
-    return _scan([kind for kind in kinds if not isinstance(kind, Scalar)])
-
-
-def _conversion(left: Type, right: Type) -> str:
-    if is_number(left) and is_number(right) and left != right:
-        return f"convert one side, as in {left}(…) or {right}(…)"
-    if "string" in (kind_of(left), kind_of(right)) and (is_number(left) or is_number(right)):
-        return "convert one side, as in string(…)"
-    return ""
-
-
-def _reason(kinds: Sequence[Type]) -> str:
-    if any(kind_of(kind) in ("timestamp", "duration") for kind in kinds):
-        return "timestamps and durations are interpreted"
-    if any(kind_of(kind) == "type" for kind in kinds):
-        return "types as values are interpreted"
-    return "the type of an operand is not known"
-
-
-def _union(each: Sequence[Facts | None]) -> Facts | None:
-    if any(facts is None for facts in each):
-        return None
-    return NO_FACTS.union(*(facts for facts in each if facts is not None))
-
-
-def _intersection(each: Sequence[Facts | None]) -> Facts | None:
-    possible = [facts for facts in each if facts is not None]
-    return frozenset.intersection(*possible) if possible else None
+    return scan_cost([kind for kind in kinds if not isinstance(kind, Scalar)])

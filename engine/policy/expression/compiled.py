@@ -5,11 +5,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from engine.policy.expression.check import Checker, Judgement
+from engine.policy.expression.check import Checker
 from engine.policy.expression.complaints import Complaint, EvaluationError
 from engine.policy.expression.generate import Generator, code_of, failure_text, function_of
 from engine.policy.expression.interpreted import FUNCTIONS, NAMESPACES
-from engine.policy.expression.parse import Parsed, interpret, parse
+from engine.policy.expression.judgement import Judgement
+from engine.policy.expression.parse import Parsed, failed, interpret, parse
 from engine.policy.expression.syntax import Node, Path
 from engine.policy.expression.types import NUMBERS, Type, kind_of
 from engine.policy.expression.vocabulary import Vocabulary
@@ -67,14 +68,14 @@ def compile_expression(
     expected = _expected(expect)
     checker = Checker(vocabulary)
     judgement = checker.check(parsed.node)
-    complaints = checker.complaints
+    complaints = checker.notes.complaints
     complaints += _whole_complaints(parsed, checker, judgement, expected, cost_limit)
     ordered = tuple(sorted(complaints, key=lambda each: (each.line, each.column, each.code)))
     if any(each.severity == "error" for each in ordered):
         return None, ordered
     names = _names(checker.reads)
     proven = judgement.proven
-    run = _function(parsed.node, checker.table) if proven else _interpreter(parsed, checker.reads)
+    run = _Function(parsed.node, checker.table) if proven else _interpreter(parsed, checker.reads)
     expression = Expression(
         source,
         judgement.type,
@@ -103,7 +104,7 @@ def _whole_complaints(
 ) -> Iterable[Complaint]:
     span = parsed.node.span
     kind = kind_of(judgement.type)
-    failed = any(each.severity == "error" for each in checker.complaints)
+    failed = any(each.severity == "error" for each in checker.notes.complaints)
     if not failed and kind != "dyn" and not _fits(expected, kind):
         hint = "compare it: == true, != '', > 0" if expected == "bool" else ""
         yield Complaint(
@@ -113,10 +114,10 @@ def _whole_complaints(
         message = f"the expression may cost {judgement.cost} steps; {cost_limit} are allowed"
         hint = "loop over less, or give the schema's lists and strings maxItems and maxLength"
         yield Complaint(span.line, span.column, "WV401", message, hint)
-    if failed or judgement.proven or checker.slow is None:
+    if failed or judgement.proven or checker.notes.slow is None:
         return
-    where, reason = checker.slow
-    if checker.compiled_only is not None:
+    where, reason = checker.notes.slow
+    if checker.notes.compiled_only is not None:
         message = f"{reason}, and the interpreter has no map() with a condition"
         yield Complaint(where.line, where.column, "WV211", message, "write filter() and then map()")
         return
@@ -148,12 +149,26 @@ def _is_a(expected: Expected, value: Any) -> bool:
 
 
 def _names(reads: Iterable[Path]) -> frozenset[str]:
-    """`features.tool_count` makes `features` on its own say nothing new; deeper fields are cut off."""
-    held = {path[0] for path in reads if len(path) > 1}
-    return frozenset(".".join(path[:2]) for path in reads if len(path) > 1 or path[0] not in held)
+    """Deeper fields are cut off: `features.tools[0].name` reads `features.tools`."""
+    return frozenset(".".join(path[:2]) for path in reads)
 
 
-def _function(node: Node, table: Mapping[Node, Judgement]) -> Callable[[Roots], Any]:
+class _Function:
+    """An expression's own function, made when first called: inside a ladder it never is."""
+
+    def __init__(self, node: Node, table: Mapping[Node, Judgement]) -> None:
+        self._node, self._table = node, table
+        self._made: Callable[[Roots], Any] | None = None
+
+    def __call__(self, roots: Roots) -> Any:
+        made = self._made
+        if made is None:
+            made = self._made = function_for(self._node, self._table)
+        return made(roots)
+
+
+def function_for(node: Node, table: Mapping[Node, Judgement]) -> Callable[[Roots], Any]:
+    """A function of the roots that computes one checked node."""
     generator = Generator()
     made = generator.expression(node, table)
     code = code_of([*generator.prelude(), ast.Return(made)])
@@ -162,10 +177,35 @@ def _function(node: Node, table: Mapping[Node, Judgement]) -> Callable[[Roots], 
 
 
 def _interpreter(parsed: Parsed, reads: Iterable[Path]) -> Callable[[Roots], Any]:
-    names = {path[0] for path in reads}
+    wanted = _wanted(reads)
 
     def run(roots: Roots) -> Any:
-        held = {name: roots[name] for name in names if name in roots}
+        held = {name: _held(roots[name], fields) for name, fields in wanted.items() if name in roots}
         return interpret(parsed.tree, {**NAMESPACES, **held}, FUNCTIONS)
 
     return run
+
+
+def _wanted(reads: Iterable[Path]) -> dict[str, frozenset[str] | None]:
+    """Root by root the fields that are read; None where the root is read whole."""
+    reads = tuple(reads)
+    wanted: dict[str, frozenset[str] | None] = {}
+    for root in {path[0] for path in reads}:
+        paths = [path for path in reads if path[0] == root]
+        whole = any(len(path) == 1 for path in paths)
+        wanted[root] = None if whole else frozenset(path[1] for path in paths)
+    return wanted
+
+
+def _held(root: Any, fields: frozenset[str] | None) -> Any:
+    """Only what is read is handed to the interpreter: it converts everything it is given."""
+    if fields is None or not isinstance(root, Mapping):
+        return root
+    return {field: _value_or_error(root, field) for field in fields if field in root}
+
+
+def _value_or_error(root: Mapping[str, Any], field: str) -> Any:
+    try:
+        return root[field]
+    except EvaluationError as error:  # a variable without a value, which && and || may absorb
+        return failed(error.fault.message)

@@ -1,12 +1,11 @@
 """The value of every part of an expression, for the people who ask why."""
 
-import ast
 from collections.abc import Iterator
 from typing import Any
 
-from engine.policy.expression.compiled import Expression, Roots
+from engine.policy.expression.compiled import Expression, Roots, function_for
 from engine.policy.expression.complaints import Complaint
-from engine.policy.expression.generate import Generator, code_of, failure_text, function_of
+from engine.policy.expression.generate import failure_text
 from engine.policy.expression.interpreted import FUNCTIONS, NAMESPACES
 from engine.policy.expression.parse import interpret, parse
 from engine.policy.expression.syntax import Call, Constant, Name, Node, Select, children, is_loop
@@ -45,10 +44,7 @@ def _parts(node: Node) -> Iterator[Node]:
 
 def _value(expression: Expression, node: Node, text: str, roots: Roots) -> Any:
     if expression.compiled:
-        generator = Generator()
-        made = generator.expression(node, expression.judged)
-        code = code_of([*generator.prelude(), ast.Return(made)])
-        return function_of(code, generator.patterns)(roots)
+        return function_for(node, expression.judged)(roots)
     parsed = parse(text)
     if isinstance(parsed, Complaint):
         return parsed.message

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from types import CodeType, FunctionType
 from typing import Any
 
-from engine.policy.expression.check import Judgement
 from engine.policy.expression.complaints import EvaluationError
+from engine.policy.expression.judgement import Judgement
 from engine.policy.expression.patterns import matches, pattern
 from engine.policy.expression.runtime import HELPERS
 from engine.policy.expression.syntax import (
@@ -254,7 +254,8 @@ class Generator:
 
     def _matches(self, arguments: list[ast.expr]) -> ast.expr:
         source = arguments[1]
-        assert isinstance(source, ast.Constant) and isinstance(source.value, str)
+        assert isinstance(source, ast.Constant)
+        assert isinstance(source.value, str)
         name = f"pattern_{len(self.patterns)}"
         self.patterns[name] = source.value
         found = ast.Call(ast.Attribute(load(name), "search", ast.Load()), [arguments[0]], [])

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from engine.policy.expression.check import Checker, Judgement
+from engine.policy.expression.check import Checker
 from engine.policy.expression.compiled import Expression, Roots
 from engine.policy.expression.complaints import EvaluationError
 from engine.policy.expression.generate import (
@@ -25,6 +25,7 @@ from engine.policy.expression.generate import (
     function_of,
     load,
 )
+from engine.policy.expression.judgement import Judgement
 from engine.policy.expression.syntax import Node
 from engine.policy.expression.types import kind_of
 

@@ -96,3 +96,7 @@ def _quoted_character(character: str) -> str:
     if character in '"\\' or not (character.isascii() and character.isprintable()):
         return f"\\U{ord(character):08x}"
     return character
+
+
+def quoted_bytes(value: bytes) -> str:
+    return 'b"' + "".join(f"\\x{octet:02x}" for octet in value) + '"'

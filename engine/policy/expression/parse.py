@@ -24,7 +24,7 @@ from celpy.evaluation import CELEvalError
 
 from engine.policy.expression.complaints import Complaint, EvaluationError
 from engine.policy.expression.convert import TooDeepError, convert
-from engine.policy.expression.literals import LiteralError
+from engine.policy.expression.literals import LiteralError, byte_string, quoted, quoted_bytes, string
 from engine.policy.expression.syntax import Node
 
 TEXT_LIMIT = 8192  # characters of one expression
@@ -55,11 +55,23 @@ def parse(text: str) -> Parsed | Complaint:
     except CELParseError as error:
         return _syntax_complaint(text, error)
     try:
-        return Parsed(text, convert(tree), tree)
+        node = convert(tree)
+        _rewrite_literals(tree)
+        return Parsed(text, node, tree)
     except TooDeepError:
         return Complaint(1, 1, "WV403", "the expression is nested too deeply", "split it into variables")
     except LiteralError as error:
         return Complaint(error.line, error.column, "WV210", error.message)
+
+
+def _rewrite_literals(tree: Any) -> None:
+    """Strings that cel-python would misread (it drops the newlines of long strings) it is given escaped."""
+    for literal in tree.find_data("literal"):
+        token = literal.children[0]
+        if token.type in ("STRING_LIT", "MLSTRING_LIT") and ("\\" in token or token.type == "MLSTRING_LIT"):
+            literal.children[0] = token.update(type="STRING_LIT", value=quoted(string(token)))
+        elif token.type == "BYTES_LIT":
+            literal.children[0] = token.update(value=quoted_bytes(byte_string(token)))
 
 
 def _refuse(text: str) -> Complaint | None:
@@ -98,7 +110,7 @@ def _syntax_complaint(text: str, error: CELParseError) -> Complaint:
         message = f"unexpected {str(cause.token)[:40]!r}"
     elif isinstance(cause, lark.UnexpectedCharacters):
         line, column = cause.line, cause.column
-        at = cause.pos_in_stream or 0
+        at = getattr(cause, "pos_in_stream", 0)  # untyped in lark
         message = f"unexpected character {text[at : at + 1]!r}"
     else:
         line, column = _place(text, len(text.rstrip()))

@@ -117,6 +117,11 @@ def weight_of(kind: Type) -> int:
             assert_never(kind)
 
 
+def scan_cost(kinds: Sequence[Type]) -> int:
+    """What it costs to go over all of these values once, beyond the step of the call."""
+    return sum(weight_of(kind) - 1 for kind in kinds if not isinstance(kind, Record))
+
+
 def sized(kind: Type, size: int) -> Type:
     return kind if isinstance(kind, Record) else replace(kind, size=size)
 
