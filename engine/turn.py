@@ -95,13 +95,16 @@ def attempts(decision: Decision, snapshot: Snapshot, now: float) -> Attempts:
     return failover(decision.targets, snapshot.catalog, snapshot.policy.failover, decision.attempts, now)
 
 
-def lessons(decisions: Sequence[Decision], outcome: Outcome, snapshot: Snapshot) -> tuple[Lesson, ...]:
-    """What an outcome teaches, valued by the rules of the policy that serves now."""
+def lessons(
+    decisions: Sequence[Decision], outcome: Outcome, served: Mapping[str, str], snapshot: Snapshot
+) -> tuple[Lesson, ...]:
+    """What an outcome teaches, valued by the policy that serves now. `served`: decision id -> the model that
+    answered in the end."""
     worth = snapshot.policy.reward(outcome_values(outcome))
     if worth is None:
         return ()
     _, reward = worth
-    return lessons_of(decisions, outcome, reward, outcome.at)
+    return lessons_of(decisions, outcome, reward, outcome.at, served)
 
 
 def outcome_values(outcome: Outcome) -> dict[str, Any]:
@@ -166,16 +169,15 @@ def _learned(facts: Facts, verdict: Verdict, pool: Pool, snapshot: Snapshot, mom
     """What the gate lets through: a cheaper model the learner is sure of, else the one it is compared with."""
     learner = snapshot.policy.learners[verdict.action.by]
     against = named(learner.against, facts.requested, pool, snapshot.catalog)
-    models = {
-        named(name, facts.requested, pool, snapshot.catalog).name: None for name in verdict.action.choose
-    }
+    chosen_among = [named(name, facts.requested, pool, snapshot.catalog) for name in verdict.action.choose]
+    models = {model.name: model for model in (*chosen_among, against)}
     gate = pass_gate(
         learner,
-        [GateCandidate(name, expected_cost_usd(snapshot.catalog.models[name], facts)) for name in models],
-        GateCandidate(against.name, expected_cost_usd(against, facts)),
+        [GateCandidate(name, expected_cost_usd(model, facts)) for name, model in models.items()],
+        against.name,
         moment.trust,
         signature_of(learner.signature, facts.inputs),
-        moment.draw if snapshot.policy.may_explore(learner.name, facts.inputs) else None,
+        moment.draw if snapshot.policy.may_explore(learner.name, facts.inputs) else 1.0,
     )
     return Choice(snapshot.catalog.models[gate.model], gate.source, gate.reason, verdict.rule, gate)
 
