@@ -80,6 +80,9 @@ def _say(prompt: Prompt, script: Script, seed: int) -> tuple[Block, ...]:
         return (Say(_retold(prompt.returned)),)
     if "title" in prompt.system[:2_000].lower() and not prompt.tools:
         return (Say(" ".join(re.findall(r"[\w'-]+", prompt.task)[:6]).capitalize()),)
+    if "plan mode is active" in prompt.task.lower():
+        file = _file(prompt)
+        return (Say(f"1. Read {file} and its callers.\n2. Make the change there.\n3. Run the tests."),)
     return (Say(f"You said: {_shortened(prompt.task)}"),)
 
 
