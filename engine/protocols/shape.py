@@ -60,9 +60,11 @@ class Encoded:
 
 @dataclass(frozen=True, slots=True)
 class Repairs:
-    """Edits to the top level of a body that is otherwise forwarded as it is: field -> its new value."""
+    """Edits to the top level of a body that is otherwise forwarded as it is: field -> its new value; and the
+    fields that have to go."""
 
     edits: Mapping[str, Any] = field(default_factory=dict)
+    removed: tuple[str, ...] = ()
     dropped: tuple[Loss, ...] = ()
 
 

@@ -1,0 +1,302 @@
+"""A Request written for an OpenAI Chat provider.
+
+Tool results become messages of their own right behind the assistant's; what text cannot hold of them
+(images) follows in a user message that names the call. Assistant content is one string: many providers
+take no parts there.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from engine.core.catalog import Model
+from engine.core.conversation import (
+    Loss,
+    Reasoning,
+    Request,
+    Text,
+    Thinking,
+    Tool,
+    ToolCall,
+    ToolChoice,
+    ToolResult,
+)
+from engine.protocols.extras import add_extras
+from engine.protocols.openai_chat.parts import ORIGIN, write_call, write_part, write_reasoning
+from engine.protocols.openai_chat.reading import NAMES
+from engine.protocols.sealing import opened, report_foreign
+from engine.protocols.shape import Encoded, Repairs
+from engine.protocols.turns import Placed, Turn, in_turns
+
+
+def write_request(request: Request, model: Model, model_id: str) -> Encoded:
+    losses: list[Loss] = []
+    home = request.protocol == ORIGIN
+    body: dict[str, Any] = {"model": model_id, "messages": _messages(request, losses, home)}
+    tools = _tools(request.tools, losses, home)
+    if tools:
+        body["tools"] = tools
+    _add_tool_choice(body, request, losses)
+    _add_tuning(body, request, model, model_id, losses)
+    if request.stream:
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
+    add_extras(body, request, NAMES, losses)
+    return Encoded(body, tuple(losses))
+
+
+def repairs(request: Request, model: Model, model_id: str) -> Repairs:
+    """A body in this protocol needs the field for its length that the model knows."""
+    del model
+    body = request.body
+    wants = NAMES.is_model("completion_tokens", model_id)
+    if wants and request.model != model_id and "max_tokens" in body and "max_completion_tokens" not in body:
+        return Repairs({"max_completion_tokens": body["max_tokens"]}, removed=("max_tokens",))
+    return Repairs()
+
+
+def _messages(request: Request, losses: list[Loss], home: bool) -> list[dict[str, Any]]:
+    written: list[dict[str, Any]] = []
+    if request.system:
+        placed: list[Placed] = [(f"system.{at}", part) for at, part in enumerate(request.system)]
+        _add_message(written, "system", placed, losses, home)
+    for turn in in_turns(request.messages, NAMES.limits, losses, merge=False):
+        if turn.role == "assistant":
+            _add_assistant(written, turn, losses)
+            continue
+        left: list[Placed] = []
+        for path, result in turn.results:
+            left += _add_result(written, path, result, losses, home)
+        _add_message(written, turn.role, left + turn.parts, losses, home)
+    return written
+
+
+def _add_message(
+    written: list[dict[str, Any]], role: str, placed: list[Placed], losses: list[Loss], home: bool
+) -> None:
+    found = (write_part(part, path, losses, home=home) for path, part in placed)
+    content = [part for part in found if part is not None]
+    if not content:
+        return
+    message: dict[str, Any] = {"role": role, "content": content}
+    if len(content) == 1 and content[0].keys() == {"type", "text"}:
+        message["content"] = content[0]["text"]
+    for _, part in placed:
+        message |= opened(part.sealed, ORIGIN).get("message", {})
+    written.append(message)
+
+
+def _add_assistant(written: list[dict[str, Any]], turn: Turn, losses: list[Loss]) -> None:
+    thinkings = [(path, part) for path, part in turn.parts if isinstance(part, Thinking)]
+    message: dict[str, Any] = {"role": "assistant", "content": None}
+    calls: list[dict[str, Any]] = []
+    texts: list[str] = []
+    parted = False  # whether a call stands between two texts, which are then two paragraphs
+    for path, part in turn.parts:
+        match part:
+            case Text(text=text) if opened(part.sealed, ORIGIN).get("type") == "refusal":
+                message["refusal"] = text
+            case Text(text=text, sealed=sealed, cache_control=mark):
+                if parted and text and texts:
+                    texts.append("\n\n")
+                parted = False
+                texts.append(text)
+                message |= opened(sealed, ORIGIN).get("message", {})
+                if mark is not None:
+                    losses.append(
+                        Loss(f"{path}.cache_control", "there is no place for it in an assistant's text")
+                    )
+                if sealed is not None and sealed.origin != ORIGIN:
+                    losses += [
+                        Loss(f"{path}.{field}", f"only {sealed.origin} knows it") for field in sealed.data
+                    ]
+            case ToolCall():
+                parted = True
+                calls.append(write_call(part, part.id))
+                _report_call(part, path, losses)
+            case Thinking():
+                pass
+            case _:
+                losses.append(Loss(path, "it has no place in an assistant's message"))
+    fields = write_reasoning(thinkings, losses)
+    text = "".join(texts)
+    spoken = fields.pop("content", None)
+    message["content"] = [*spoken, {"type": "text", "text": text}] if spoken else text or None
+    if calls:
+        message["tool_calls"] = calls
+    if message["content"] is None and not calls and "refusal" not in message:
+        return  # an empty assistant message is refused
+    written.append(message | fields)
+
+
+def _report_call(call: ToolCall, path: str, losses: list[Loss]) -> None:
+    if call.cache_control is not None:
+        losses.append(Loss(f"{path}.cache_control", "there is no place for it in a tool call"))
+    report_foreign(call.sealed, ORIGIN, path, losses)
+
+
+def _add_result(
+    written: list[dict[str, Any]], path: str, result: ToolResult, losses: list[Loss], home: bool
+) -> list[Placed]:
+    """Adds the tool message; gives back what has to follow in a user message."""
+    texts: list[dict[str, Any]] = []
+    others: list[Placed] = []
+    for at, part in enumerate(result.parts):
+        if isinstance(part, Text):
+            text = write_part(part, f"{path}.content.{at}", losses, home=home)
+            texts += [] if text is None else [text]
+        else:
+            others.append((f"{path}.content.{at}", part))
+    if result.is_error:
+        losses.append(Loss(f"{path}.is_error", "a tool's failure has no mark here; its text stays"))
+    if result.cache_control is not None:
+        losses.append(Loss(f"{path}.cache_control", "there is no place for it in a tool message"))
+    own = opened(result.sealed, ORIGIN)
+    report_foreign(result.sealed, ORIGIN, path, losses)
+    content: Any = texts
+    if all(text.keys() == {"type", "text"} for text in texts) and len(texts) < 2:
+        content = texts[0]["text"] if texts else ""
+    if not texts and others:
+        content = "The result follows in the next message."
+    elif not texts and result.is_error:
+        content = "The tool failed."
+    written.append({"role": "tool", "tool_call_id": result.call_id, "content": content, **own})
+    carried: list[Placed] = []
+    for place, part in others:
+        lost: list[Loss] = []
+        if write_part(part, place, lost, home=home) is None:
+            losses += lost
+        else:
+            carried.append((place, part))
+    if not carried:
+        return []
+    return [(path, Text(f"Further result of the tool call {result.call_id}:")), *carried]
+
+
+def _tools(tools: tuple[Tool, ...], losses: list[Loss], home: bool) -> list[Mapping[str, Any]]:
+    written: list[Mapping[str, Any]] = []
+    for at, tool in enumerate(tools):
+        own = opened(tool.sealed, ORIGIN)
+        if tool.kind != "function" and not own:
+            losses.append(Loss(f"tools.{at}", f"a tool of the kind {tool.kind} exists only at its vendor"))
+            continue
+        if tool.kind != "function":
+            written.append(own)
+            continue
+        function: dict[str, Any] = {"name": tool.name}
+        if tool.description:
+            function["description"] = tool.description
+        function["parameters"] = tool.schema if tool.schema else {"type": "object", "properties": {}}
+        if tool.strict is not None:
+            function["strict"] = tool.strict
+        entry: dict[str, Any] = {"type": "function", "function": function | own.get("function", {})}
+        entry |= {key: value for key, value in own.items() if key != "function"}
+        if tool.cache_control is not None and home:
+            entry["cache_control"] = tool.cache_control
+        elif tool.cache_control is not None:
+            losses.append(
+                Loss(f"tools.{at}.cache_control", "this protocol's vendors cache without being asked")
+            )
+        report_foreign(tool.sealed, ORIGIN, f"tools.{at}", losses)
+        written.append(entry)
+    return written
+
+
+def _add_tool_choice(body: dict[str, Any], request: Request, losses: list[Loss]) -> None:
+    choice, tuning = request.tuning.tool_choice, request.tuning
+    if "tools" not in body:
+        if choice is not None and choice.mode in ("any", "tool"):
+            losses.append(Loss("tool_choice", "there is no tool to choose"))
+        return
+    if choice is not None and choice.mode == "tool" and not _offers(body["tools"], choice.name):
+        losses.append(Loss("tool_choice", f"there is no tool {choice.name}"))
+        choice = ToolChoice("auto")
+    match choice:
+        case None:
+            pass
+        case ToolChoice(mode="any"):
+            body["tool_choice"] = "required"
+        case ToolChoice(mode="tool", name=name):
+            body["tool_choice"] = {"type": "function", "function": {"name": name}}
+        case ToolChoice(mode=mode):
+            body["tool_choice"] = mode
+    if tuning.parallel_tools is not None:
+        body["parallel_tool_calls"] = tuning.parallel_tools
+
+
+def _offers(tools: list[Mapping[str, Any]], name: str) -> bool:
+    return any((tool.get("function") or tool.get("custom") or {}).get("name") == name for tool in tools)
+
+
+def _add_tuning(
+    body: dict[str, Any], request: Request, model: Model, model_id: str, losses: list[Loss]
+) -> None:
+    tuning = request.tuning
+    thinks = "thinking" in model.can
+    if tuning.max_tokens is not None:
+        _add_max_tokens(body, tuning.max_tokens, model, model_id, losses)
+    if tuning.temperature is not None:
+        body["temperature"] = tuning.temperature
+    if tuning.top_p is not None:
+        body["top_p"] = tuning.top_p
+    if tuning.top_k is not None and request.protocol != ORIGIN:
+        losses.append(Loss("top_k", "this protocol has no such field"))
+    if tuning.seed is not None:
+        body["seed"] = tuning.seed
+    if tuning.stop:
+        body["stop"] = list(tuning.stop[: NAMES.limits.stop_sequences])
+        if len(tuning.stop) > NAMES.limits.stop_sequences:
+            losses.append(Loss("stop", f"at most {NAMES.limits.stop_sequences} stop sequences are taken"))
+    if tuning.user and len(tuning.user) <= NAMES.limits.user_length:
+        body["user"] = tuning.user
+    elif tuning.user:
+        losses.append(Loss("user", f"longer than {NAMES.limits.user_length} characters"))
+    if tuning.json_mode:
+        body["response_format"] = {"type": "json_object"}
+    if tuning.output_schema is not None:
+        schema: dict[str, Any] = {
+            "name": tuning.output_schema_name or "answer",
+            "schema": tuning.output_schema,
+        }
+        if tuning.output_schema_strict is not None:
+            schema["strict"] = tuning.output_schema_strict
+        body["response_format"] = {"type": "json_schema", "json_schema": schema}
+    kept = request.protocol == ORIGIN and (NAMES.kept & tuning.extra.keys() & {"reasoning", "thinking"})
+    if tuning.reasoning is not None and not kept:
+        _add_effort(body, tuning.reasoning, thinks, model, model_id, losses)
+
+
+def _add_max_tokens(
+    body: dict[str, Any], wanted: int, model: Model, model_id: str, losses: list[Loss]
+) -> None:
+    reasons = NAMES.is_model("completion_tokens", model_id)
+    least = NAMES.limits.completion_tokens
+    if reasons and wanted < least:
+        # A reasoning model thinks inside this limit: with less it would answer nothing at all.
+        losses.append(Loss("max_tokens", f"raised to {least}, because the model thinks inside it"))
+        wanted = least
+    if model.output_tokens and wanted > model.output_tokens:
+        losses.append(Loss("max_tokens", f"lowered to the {model.output_tokens} that {model.name} can write"))
+        wanted = model.output_tokens
+    body["max_completion_tokens" if reasons else "max_tokens"] = wanted
+
+
+def _add_effort(
+    body: dict[str, Any], wanted: Reasoning, thinks: bool, model: Model, model_id: str, losses: list[Loss]
+) -> None:
+    off = wanted.mode == "disabled" or wanted.effort == "none"
+    if not thinks:
+        if not off:
+            losses.append(Loss("thinking", f"{model.name} does not think"))
+        return
+    if off:
+        if NAMES.is_model("none", model_id):
+            body["reasoning_effort"] = "none"
+        else:
+            losses.append(Loss("thinking", f"{model.name} cannot be told not to think"))
+        return
+    effort = wanted.effort
+    if not effort and wanted.budget_tokens is not None:
+        effort = NAMES.effort_of(wanted.budget_tokens)
+    if effort in ("xhigh", "max") and NAMES.is_model("xhigh", model_id):
+        body["reasoning_effort"] = "xhigh"
+    elif effort:
+        body["reasoning_effort"] = NAMES.efforts.get(effort, "high")
