@@ -10,7 +10,17 @@ from typing import Any
 from engine.policy.expression import runtime
 from engine.policy.expression.compare import is_duration
 from engine.policy.expression.complaints import EvaluationError
-from engine.policy.expression.parse import duration, failed, is_failed, is_uint, original, plain, to_cel
+from engine.policy.expression.parse import (
+    duration,
+    failed,
+    is_failed,
+    is_uint,
+    original,
+    plain,
+    timestamp_of_seconds,
+    to_cel,
+    type_name,
+)
 from engine.policy.expression.patterns import matches
 
 Function = Callable[..., Any]
@@ -141,6 +151,27 @@ def _of_namespace(function: Function) -> Function:
     return _on_plain(lambda _namespace, *arguments: function(*arguments))
 
 
+def _of_doubles(function: Function) -> Function:
+    def called(value: Any) -> Any:
+        if not isinstance(value, float):
+            raise EvaluationError("no such overload")
+        return function(value)
+
+    return _of_namespace(called)
+
+
+def _timestamp(value: Any) -> Any:
+    return timestamp_of_seconds(int(value)) if isinstance(plain(value), int) else original("timestamp")(value)
+
+
+def _type(value: Any) -> Any:
+    """The object that the type's name means to the interpreter, so that `type(x) == int` can hold."""
+    if is_failed(value):
+        return value
+    name = "type" if callable(value) else type_name(value)
+    return FUNCTIONS.get(name) or original(name)
+
+
 FUNCTIONS: dict[str, Function] = {
     "_==_": _on_plain(runtime.equals),
     "_!=_": _on_plain(runtime.differs),
@@ -161,6 +192,8 @@ FUNCTIONS: dict[str, Function] = {
     "int": _converted("int", runtime.int_of_string, runtime.int_of_double),
     "double": _converted("double", runtime.double_of_string, None),
     "duration": _duration,
+    "timestamp": _timestamp,
+    "type": _type,
     "charAt": _on_plain(runtime.char_at),
     "indexOf": _on_plain(runtime.index_of),
     "lastIndexOf": _on_plain(runtime.last_index_of),
@@ -175,12 +208,14 @@ FUNCTIONS: dict[str, Function] = {
     "greatest": _extreme(lambda *values: max(values)),
     "least": _extreme(lambda *values: min(values)),
     **{
-        name: _of_namespace(runtime.HELPERS[helper])
+        name: _of_doubles(runtime.HELPERS[helper])
         for name, helper in {
-            "ceil": "ceil", "floor": "floor", "round": "round", "trunc": "trunc", "sign": "sign",
-            "sqrt": "square_root", "isNaN": "is_nan", "isInf": "is_inf", "isFinite": "is_finite",
+            "ceil": "ceil", "floor": "floor", "round": "round", "trunc": "trunc",
+            "isNaN": "is_nan", "isInf": "is_inf", "isFinite": "is_finite",
         }.items()
     },
+    "sign": _of_namespace(runtime.sign),
+    "sqrt": _of_namespace(runtime.square_root),
     "abs": _of_namespace(abs),
 }  # fmt: skip
 NAMESPACES = {"math": "math"}

@@ -9,9 +9,9 @@ its environment takes 0.2 s and raises the recursion limit, so it is made when f
 """
 
 import re
-import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from typing import Any
 
@@ -35,6 +35,7 @@ _PIECES = re.compile(
     r'|"(?:\\.|[^"\\\n\r])*"|\'(?:\\.|[^\'\\\n\r])*\')'
     r"|(?P<comment>//[^\n]*)|(?P<open>[\[({])|(?P<close>[\])}])|(?P<quote>[\"'])"
 )
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SHOWN = 120  # characters of the reference's own error texts
 
 
@@ -51,7 +52,7 @@ def parse(text: str) -> Parsed | Complaint:
     if refused is not None:
         return refused
     try:
-        tree = _reference().parse(text)
+        tree = _environment().compile(text)
     except CELParseError as error:
         return _syntax_complaint(text, error)
     try:
@@ -119,41 +120,19 @@ def _syntax_complaint(text: str, error: CELParseError) -> Complaint:
     return Complaint(line, column, "WV200", message, hint)
 
 
-class _Reference:
-    """cel-python's environment. It keeps the text it parses in itself, hence the lock."""
-
-    def __init__(self) -> None:
-        self._environment = celpy.Environment(runner_class=celpy.InterpretedRunner)
-        self._lock = threading.Lock()
-
-    def parse(self, text: str) -> Any:
-        with self._lock:
-            return self._environment.compile(text)
-
-    def run(self, tree: Any, context: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]]) -> Any:
-        with self._lock:
-            program = self._environment.program(tree, functions=dict(functions))
-            return program.evaluate(dict(context))
-
-
-_building = threading.Lock()
-
-
-def _reference() -> _Reference:
-    with _building:
-        return _the_reference()
-
-
 @lru_cache(maxsize=1)
-def _the_reference() -> _Reference:
-    return _Reference()
+def _environment() -> celpy.Environment:
+    """Parsing and evaluating keep their state to themselves, so any number of threads may share it. Threads that
+    come first together each build one, and all but one are thrown away."""
+    return celpy.Environment(runner_class=celpy.InterpretedRunner)
 
 
 def interpret(tree: Any, roots: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]]) -> Any:
     """Runs a tree on cel-python. `functions` replace and extend its own; see `interpreted.py`."""
     context = {name: to_cel(value) for name, value in roots.items()}
     try:
-        return plain(_reference().run(tree, context, functions))
+        runner = celpy.InterpretedRunner(_environment(), tree, dict(functions))
+        return plain(runner.evaluate(context))
     except EvaluationError:
         raise
     except CELEvalError as error:
@@ -231,6 +210,29 @@ def is_uint(value: Any) -> bool:
 
 def duration(text: str) -> Any:
     return celtypes.DurationType(text)
+
+
+def timestamp_of_seconds(seconds: int) -> Any:
+    return celtypes.TimestampType(EPOCH + timedelta(seconds=seconds))
+
+
+_TYPE_NAMES: dict[type, str] = {
+    celtypes.BoolType: "bool",
+    celtypes.IntType: "int",
+    celtypes.UintType: "uint",
+    celtypes.DoubleType: "double",
+    celtypes.StringType: "string",
+    celtypes.BytesType: "bytes",
+    celtypes.ListType: "list",
+    celtypes.MapType: "map",
+    celtypes.TimestampType: "timestamp",
+    celtypes.DurationType: "duration",
+    type(None): "null_type",
+}
+
+
+def type_name(value: Any) -> str:
+    return _TYPE_NAMES[type(value)]
 
 
 def original(name: str) -> Callable[..., Any]:
