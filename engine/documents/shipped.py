@@ -9,7 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
+from engine.documents.reading import load_trusted
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -34,7 +34,7 @@ def shipped_json(path: str) -> Any:
 @cache
 def shipped_yaml(path: str) -> Any:
     """Shipped YAML is ours and trusted; what operators write goes through `read` instead."""
-    return yaml.load(shipped_text(path), Loader=yaml.CSafeLoader)
+    return load_trusted(shipped_text(path))
 
 
 def _locate(path: str) -> Path:

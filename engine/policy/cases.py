@@ -1,0 +1,201 @@
+"""A policy's own tests: requests as expressions see them, and what must be decided.
+
+A case is decided by the same code that decides real requests, handed in as `Decide`, in a world held still: no
+session has a pin, nothing is explored, and learners believe what the case says they believe.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from engine.core.catalog import Catalog
+from engine.core.errors import Problem, WeaveError
+from engine.core.policy import Inputs, Learner
+from engine.core.ports import Belief, Trust
+from engine.documents import Path, did_you_mean, shipped_json
+from engine.policy.catalog import Page
+from engine.policy.gate import Because
+from engine.policy.phrases import INPUT_SCHEMA
+
+# What settled a decision: its source, or where a learner was asked, what came of it.
+Settled = Literal["guard", "forced", "rule", "default"] | Because
+
+
+@dataclass(frozen=True, slots=True)
+class Decided:
+    """What a case comes to. `errors` are conditions that had no value on the way."""
+
+    rule: str
+    model: str
+    because: str
+    effort: str
+    reason: str
+    errors: tuple[str, ...] = ()
+
+
+Decide = Callable[[Inputs, Trust], Decided]
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A Trust that believes what a case says: confidence by model or tier, on as many samples as it takes."""
+
+    catalog: Catalog
+    confidence: Mapping[str, float]
+
+    def belief(self, learner: Learner, signature: str, candidate: str, against: str) -> Belief:  # noqa: ARG002
+        names = (candidate, self.catalog.models[candidate].tier)
+        told = next((self.confidence[name] for name in names if name in self.confidence), None)
+        return Belief(0.0, 0.0) if told is None else Belief(told, float(learner.min_samples))
+
+
+def check_cases(page: Page, models: Sequence[str], tiers: Sequence[str]) -> Iterator[Problem]:
+    """What is wrong with the cases themselves: values no request can have, expectations of what is not there."""
+    tests = page.section("tests")
+    yield from _check_inputs(page, ("tests", "given"), tests.get("given"))
+    rules = [rule["name"] for _, rule in page.items("rules") if "name" in rule]
+    for index, case in _cases(page):
+        path = ("tests", "cases", index)
+        yield from _check_inputs(page, (*path, "with"), case.get("with"))
+        for name in case.get("learner") or {}:
+            if name not in models and name not in tiers:
+                message = f"there is no model or tier {name!r}"
+                hint = did_you_mean(name, (*models, *tiers))
+                yield page.document.problem((*path, "learner", name), "WV504", message, hint, at_key=True)
+        expected = case.get("expect") or {}
+        for key, known in (("rule", (*rules, "default")), ("model", models)):
+            name = expected.get(key)
+            if name is not None and name not in known:
+                message = f"there is no {key} {name!r}"
+                yield page.document.problem(
+                    (*path, "expect", key), "WV504", message, did_you_mean(name, known)
+                )
+
+
+def run_cases(page: Page, catalog: Catalog, decide: Decide) -> Iterator[Problem]:
+    """What the cases found: expectations that do not hold, and rules that no case fires. Call it for cases without
+    problems of their own."""
+    fired: set[str] = set()
+    given = page.section("tests").get("given") or {}
+    for index, case in _cases(page):
+        path = ("tests", "cases", index)
+        inputs = _inputs(given, case.get("with") or {}, catalog)
+        try:
+            decided = decide(inputs, Told(catalog, case.get("learner") or {}))
+        except WeaveError as error:
+            message = f"{case['name']}: the request cannot be served"
+            yield page.document.problem((*path, "expect"), "WV501", message, error.fault.message)
+            continue
+        fired.add(decided.rule)
+        yield from _compare(page, path, case, decided)
+    yield from _check_coverage(page, fired)
+
+
+def _cases(page: Page) -> list[tuple[int, Mapping[str, Any]]]:
+    cases = enumerate(page.section("tests").get("cases") or ())
+    return [(index, case) for index, case in cases if isinstance(case, Mapping)]
+
+
+def _compare(page: Page, path: Path, case: Mapping[str, Any], decided: Decided) -> Iterator[Problem]:
+    got = {
+        "rule": decided.rule,
+        "model": decided.model,
+        "because": decided.because,
+        "effort": decided.effort or "none",
+        "reason": decided.reason,
+    }
+    for key, expected in case["expect"].items():
+        if got[key] != expected:
+            message = f"{case['name']}: expected {key} {expected!r}, got {got[key]!r}"
+            yield page.document.problem((*path, "expect", key), "WV501", message, _how(decided))
+
+
+def _how(decided: Decided) -> str:
+    errors = "".join(f"; {error}" for error in decided.errors)
+    return f"{decided.rule} decided for {decided.model} because {decided.because}: {decided.reason}{errors}"
+
+
+def _check_coverage(page: Page, fired: set[str]) -> Iterator[Problem]:
+    demanded = (page.section("tests").get("coverage") or {}).get("rules")
+    rules = [rule["name"] for _, rule in page.items("rules")]
+    if demanded is None or not rules:
+        return
+    missed = [name for name in rules if name not in fired]
+    percent = 100 * (len(rules) - len(missed)) / len(rules)
+    if percent < demanded:
+        message = (
+            f"the cases fire {len(rules) - len(missed)} of {len(rules)} rules; {demanded:g} % are demanded"
+        )
+        hint = f"never fired: {', '.join(missed[:10])}{', …' if len(missed) > 10 else ''}"
+        yield page.document.problem(("tests", "coverage", "rules"), "WV502", message, hint)
+
+
+_PYTHON: Mapping[str, tuple[type, ...]] = {
+    "integer": (int,),
+    "number": (int, float),
+    "string": (str,),
+    "boolean": (bool,),
+}
+_NOTHING: Mapping[str, Any] = {"integer": 0, "number": 0.0, "boolean": False, "string": ""}
+_NEUTRAL = ("", "none", "other", "chat")  # what an enumeration has for "nothing special", where it has one
+
+
+def _fields(root: str) -> Mapping[str, Mapping[str, Any]]:
+    fields: Mapping[str, Mapping[str, Any]] = shipped_json(INPUT_SCHEMA)["properties"][root]["properties"]
+    return fields
+
+
+def _check_inputs(page: Page, path: Path, written: Mapping[str, Any] | None) -> Iterator[Problem]:
+    for root, values in (written or {}).items():
+        fields = _fields(root)
+        for name, value in values.items():
+            here = (*path, root, name)
+            if name not in fields:
+                message = f"{root} has no field {name!r}"
+                yield page.document.problem(here, "WV503", message, did_you_mean(name, fields), at_key=True)
+                continue
+            wrong = _wrong(fields[name], value)
+            if wrong:
+                hint = did_you_mean(str(value), fields[name].get("enum", ()))
+                yield page.document.problem(here, "WV503", f"{root}.{name} {wrong}", hint)
+
+
+def _wrong(field: Mapping[str, Any], value: Any) -> str:
+    kind = field.get("type", "string")
+    if not isinstance(value, _PYTHON.get(kind, (object,))) or (isinstance(value, bool) and kind != "boolean"):
+        return (
+            f"is of type {kind}, which {value!r} is not"
+            if not isinstance(value, Mapping | list)
+            else f"is a {kind}"
+        )
+    if "enum" in field and value not in field["enum"]:
+        return f"is never {value!r}"
+    low = field.get("minimum")
+    return f"is never below {low}" if low is not None and value < low else ""
+
+
+def _inputs(
+    given: Mapping[str, Any], changed: Mapping[str, Any], catalog: Catalog
+) -> dict[str, dict[str, Any]]:
+    """A whole request: what the case says, else what `given` says, else what a request has that is nothing
+    special. Hints are only what is said."""
+    inputs: dict[str, dict[str, Any]] = {
+        root: {**given.get(root, {}), **changed.get(root, {})} for root in ("features", "hints", "identity")
+    }
+    said = inputs["features"]
+    requested = catalog.resolve(said.get("requested_model", ""))
+    if requested is not None:
+        said.setdefault("requested_tier", requested.tier)
+    for root in ("features", "identity"):
+        usual = {name: _usual(field) for name, field in _fields(root).items()}
+        inputs[root] = {**usual, **inputs[root]}
+    return inputs
+
+
+def _usual(field: Mapping[str, Any]) -> Any:
+    if "default" in field:
+        return field["default"]
+    values = field.get("enum")
+    if values:
+        return next((word for word in _NEUTRAL if word in values), values[0])
+    return _NOTHING.get(field.get("type", "string"), "")

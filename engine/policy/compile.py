@@ -1,0 +1,126 @@
+"""A checked policy document -> a policy that serves. Call it only for a document without errors."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from engine.core.decision import Step
+from engine.core.policy import Action, Failover, Learner, Pinning, Verdict
+from engine.policy.catalog import Page
+from engine.policy.evaluate import CompiledPolicy, Rule, Worth
+from engine.policy.expression import Rung, compile_ladder
+from engine.policy.phrases import Phrases
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DEFAULT_REASON = "no rule matched"
+
+
+def compile_policy(page: Page, phrases: Phrases) -> CompiledPolicy:
+    rules = _rules(page, phrases)
+    return CompiledPolicy(
+        name=page.data["metadata"]["name"],
+        pinning=_pinning(page.section("pinning")),
+        failover=_failover(page.section("failover")),
+        learners={name: _learner(name, value) for name, value in page.section("learners").items()},
+        rules=rules,
+        default=_default(page.section("default")),
+        variables=phrases.variables,
+        ladder=compile_ladder(phrases.variables, [_rung(rule) for rule in rules]),
+        exploring={
+            name: phrases.at["learners", name, "explore", "when"]
+            for name, value in page.section("learners").items()
+            if "when" in value.get("explore", {})
+        },
+        outcomes=tuple(_worth(item, index, phrases) for index, item in page.items("outcomes")),
+        outcome_ladder=compile_ladder(
+            (),
+            [
+                Rung(item["name"], phrases.at["outcomes", index, "when"])
+                for index, item in page.items("outcomes")
+            ],
+        ),
+    )
+
+
+def seconds(text: str) -> float:
+    """A length of time as policies write it: `500ms`, `90s`, `30m`, `24h`, `7d`."""
+    number = text.rstrip("mshd")
+    return float(number) * _UNITS[text[len(number) :]]
+
+
+def readable(name: str) -> str:
+    """A rule's name as words: `long-context` reads `long context`."""
+    return name.replace("-", " ")
+
+
+def _rules(page: Page, phrases: Phrases) -> tuple[Rule, ...]:
+    rules = [_rule(item, index, phrases) for index, item in page.items("rules")]
+    return tuple(
+        sorted(rules, key=lambda rule: rule.kind != "guard")
+    )  # stable: guards first, each in its order
+
+
+def _rule(item: Mapping[str, Any], index: int, phrases: Phrases) -> Rule:
+    name = item["name"]
+    kind: Literal["guard", "rule"] = "guard" if item.get("guard", False) else "rule"
+    trace = (Step(kind, name, "matched"),)
+    verdict = Verdict(name, kind, _action(item["then"]), readable(name), trace)
+    return Rule(
+        name, kind, phrases.at["rules", index, "when"], phrases.at.get(("rules", index, "reason")), verdict
+    )
+
+
+def _rung(rule: Rule) -> Rung:
+    return Rung(rule.name, rule.when, "match" if rule.kind == "guard" else "skip")
+
+
+def _action(then: Mapping[str, Any]) -> Action:
+    return Action(
+        use=then.get("use", ""),
+        choose=tuple(then.get("choose", ())),
+        by=then.get("by", ""),
+        effort=then.get("effort", ""),
+        failover="failover" not in then,  # its only value is none
+        learn="learn" not in then,  # its only value is never
+        escalate=then.get("escalate", False),
+    )
+
+
+def _default(default: Mapping[str, Any]) -> Verdict:
+    trace = (Step("default", "default", "matched"),)
+    return Verdict("default", "default", _action(default), _DEFAULT_REASON, trace)
+
+
+def _pinning(value: Mapping[str, Any]) -> Pinning:
+    usual = Pinning()
+    ttl = seconds(value["ttl"]) if "ttl" in value else usual.ttl_seconds
+    return Pinning(tuple(value.get("key", usual.key)), ttl)
+
+
+def _failover(value: Mapping[str, Any]) -> Failover:
+    usual = Failover()
+    return Failover(
+        frozenset(str(cause) for cause in value.get("retry_on", usual.retry_on)),
+        {name: tuple(chain) for name, chain in value.get("chains", {}).items()},
+        value.get("attempts", usual.attempts),
+        seconds(value["deadline"]) if "deadline" in value else usual.deadline_seconds,
+    )
+
+
+def _learner(name: str, value: Mapping[str, Any]) -> Learner:
+    confidence = value.get("confidence", {})
+    usual = Learner(name, value["algorithm"], ())
+    return Learner(
+        name,
+        value["algorithm"],
+        tuple(value["signature"]),
+        float(confidence.get("threshold", usual.threshold)),
+        confidence.get("against", usual.against),
+        float(confidence.get("margin", usual.margin)),
+        confidence.get("min_samples", usual.min_samples),
+        float(value.get("explore", {}).get("rate", usual.explore_rate)),
+    )
+
+
+def _worth(item: Mapping[str, Any], index: int, phrases: Phrases) -> Worth:
+    expression = phrases.at.get(("outcomes", index, "reward"))
+    return Worth(item["name"], float(item["reward"]) if expression is None else expression)

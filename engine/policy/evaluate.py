@@ -1,0 +1,141 @@
+"""A policy at work: what its rules say about one request.
+
+`judge` runs on every request. Guards and rules are one generated function; a rule that simply does not match
+costs a comparison and leaves nothing behind, and what a rule without a `reason` answers is made once, when the
+policy is compiled. `explain` asks every rule and keeps everything; it is for people, and slow.
+
+An error in a guard's condition counts as a match: what was meant to hold something back does so when in doubt.
+An error in any other rule counts as no match and is kept in the trace.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from engine.core.decision import Step
+from engine.core.policy import Failover, Inputs, Learner, Pinning, Verdict
+from engine.policy.expression import EvaluationError, Expression, Ladder, with_variables
+
+Variables = tuple[tuple[str, Expression], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A rule ready to run. `verdict` is what it answers where nothing has to be worked out."""
+
+    name: str
+    kind: Literal["guard", "rule"]
+    when: Expression
+    reason: Expression | None
+    verdict: Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """What one kind of outcome is worth: a number, or an expression that gives one."""
+
+    name: str
+    reward: float | Expression
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class CompiledPolicy:
+    """Satisfies `engine.core.policy.Policy`. `rules` are guards first; `ladder` tests them in that order."""
+
+    name: str
+    pinning: Pinning
+    failover: Failover
+    learners: Mapping[str, Learner]
+    rules: tuple[Rule, ...]
+    default: Verdict
+    variables: Variables
+    ladder: Ladder = field(repr=False)
+    exploring: Mapping[str, Expression]  # learner -> its condition for trying something
+    outcomes: tuple[Worth, ...]
+    outcome_ladder: Ladder = field(repr=False)
+
+    def judge(self, inputs: Inputs) -> Verdict:
+        match = self.ladder(inputs)
+        rule = None if match.index is None else self.rules[match.index]
+        verdict = self.default if rule is None else rule.verdict
+        if not match.errors and (rule is None or rule.reason is None):
+            return verdict
+        steps = [_errored(self.rules[index], why) for index, why in match.errors]
+        reason, problem = self._reason(rule, inputs)
+        trace = (*steps, *verdict.trace, *problem)
+        return Verdict(verdict.rule, verdict.source, verdict.action, reason, trace)
+
+    def explain(self, inputs: Inputs) -> Verdict:
+        roots = with_variables(self.variables, inputs)
+        decisive: Rule | None = None
+        steps: list[Step] = []
+        for rule in self.rules:
+            step = _asked(rule, roots, decisive)
+            holds = step.result == "matched" or (step.result == "error" and rule.kind == "guard")
+            if holds and decisive is None:
+                decisive = rule
+            steps.append(step)
+        reason, problem = self._reason(decisive, inputs)
+        verdict = self.default if decisive is None else decisive.verdict
+        last = self.default.trace if decisive is None else ()
+        return Verdict(verdict.rule, verdict.source, verdict.action, reason, (*steps, *last, *problem))
+
+    def may_explore(self, learner: str, inputs: Inputs) -> bool:
+        condition = self.exploring.get(learner)
+        if condition is None:
+            return learner in self.learners
+        try:
+            return condition.evaluate(with_variables(self.variables, inputs)) is True
+        except EvaluationError:
+            return False
+
+    def reward(self, outcome: Mapping[str, Any]) -> tuple[str, float] | None:
+        roots = {"outcome": outcome}
+        match = self.outcome_ladder(roots)
+        if match.index is None:
+            return None
+        worth = self.outcomes[match.index]
+        value = _number(worth.reward, roots)
+        return None if value is None else (worth.name, max(-1.0, min(1.0, value)))
+
+    def _reason(self, rule: Rule | None, inputs: Inputs) -> tuple[str, tuple[Step, ...]]:
+        """The rule's reason; where it has no value, the rule's name in words, and a step that says why."""
+        if rule is None:
+            return self.default.reason, ()
+        if rule.reason is None:
+            return rule.verdict.reason, ()
+        try:
+            return str(rule.reason.evaluate(with_variables(self.variables, inputs))), ()
+        except EvaluationError as error:
+            why = f"its reason has no value: {error.fault.message}"
+            return rule.verdict.reason, (Step(rule.kind, rule.name, "error", why),)
+
+
+def _errored(rule: Rule, why: str) -> Step:
+    held = ", which counts as a match" if rule.kind == "guard" else ""
+    return Step(rule.kind, rule.name, "error", f"{why}{held}")
+
+
+def _asked(rule: Rule, roots: Mapping[str, Any], decisive: Rule | None) -> Step:
+    values = rule.when.explain(roots)
+    try:
+        holds = rule.when.evaluate(roots) is True
+    except EvaluationError as error:
+        step = _errored(rule, error.fault.message)
+        return Step(step.kind, step.name, step.result, step.detail, values)
+    if not holds:
+        return Step(rule.kind, rule.name, "passed", "", values)
+    if decisive is not None:
+        return Step(rule.kind, rule.name, "skipped", f"{decisive.name} matched before it", values)
+    return Step(rule.kind, rule.name, "matched", "", values)
+
+
+def _number(reward: float | Expression, roots: Mapping[str, Any]) -> float | None:
+    if not isinstance(reward, Expression):
+        return reward
+    try:
+        value = float(reward.evaluate(roots))
+    except EvaluationError:
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,126 @@
+"""The expressions of a policy document, found, typed and compiled, each under the path where it is written."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+from engine.core.errors import Problem
+from engine.documents import Path, shipped_json
+from engine.policy.catalog import Page
+from engine.policy.expression import Complaint, Expression, Vocabulary, compile_expression
+from engine.policy.expression.facts import known_when
+from engine.policy.expression.judgement import NO_FACTS
+from engine.policy.expression.syntax import Name, Node, Select
+from engine.policy.expression.types import DYN, Record
+
+INPUT_SCHEMA = "schemas/input.v1.schema.json"
+OUTCOMES_SCHEMA = "schemas/outcomes.v1.schema.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Phrases:
+    """`variables` stand in the order they are written; `at` holds every expression by its path."""
+
+    variables: tuple[tuple[str, Expression], ...]
+    at: Mapping[Path, Expression]
+    problems: tuple[Problem, ...]
+
+
+@cache
+def input_vocabulary() -> Vocabulary:
+    return Vocabulary.from_schema(shipped_json(INPUT_SCHEMA))
+
+
+@cache
+def outcome_vocabulary() -> Vocabulary:
+    return Vocabulary().with_root("outcome", shipped_json(OUTCOMES_SCHEMA))
+
+
+def read_phrases(page: Page) -> Phrases:
+    problems: list[Problem] = []
+    at: dict[Path, Expression] = {}
+    variables, vocabulary = _read_variables(page, problems)
+    for path, expect in _places(page.data):
+        words = outcome_vocabulary() if path[0] == "outcomes" else vocabulary
+        condition = at.get((*path[:-1], "when"))
+        if condition is not None:  # a reason or a reward is asked for only where the condition holds
+            words = _where_it_holds(words, condition)
+        expression = _compile(page, path, words, expect, problems)
+        if expression is not None:
+            at[path] = expression
+    if any(problem.severity == "error" for problem in problems):
+        # What reads a broken variable cannot be typed; that it would run slowly is no news then.
+        problems = [problem for problem in problems if problem.code != "WV211"]
+    return Phrases(tuple(variables), at, tuple(problems))
+
+
+def _read_variables(page: Page, problems: list[Problem]) -> tuple[list[tuple[str, Expression]], Vocabulary]:
+    vocabulary = input_vocabulary()
+    variables: list[tuple[str, Expression]] = []
+    for index, item in page.items("variables"):
+        name = item.get("name")
+        if name is None:
+            continue
+        expression = None
+        if "expr" in item:
+            expression = _compile(page, ("variables", index, "expr"), vocabulary, "any", problems)
+        if expression is not None and name not in vocabulary.variables:
+            variables.append((name, expression))
+        vocabulary = vocabulary.with_variable(name, expression.type if expression else DYN)
+    return variables, vocabulary
+
+
+def _places(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Where expressions stand, besides variables, and what each must give."""
+    for index, rule in enumerate(data.get("rules") or ()):
+        if isinstance(rule, Mapping):
+            if "when" in rule:
+                yield ("rules", index, "when"), "bool"
+            if "reason" in rule:
+                yield ("rules", index, "reason"), "string"
+    for index, outcome in enumerate(data.get("outcomes") or ()):
+        if isinstance(outcome, Mapping):
+            if "when" in outcome:
+                yield ("outcomes", index, "when"), "bool"
+            if isinstance(outcome.get("reward"), str):
+                yield ("outcomes", index, "reward"), "number"
+    for name, learner in (data.get("learners") or {}).items():
+        if "when" in learner.get("explore", {}):
+            yield ("learners", name, "explore", "when"), "bool"
+
+
+def _where_it_holds(vocabulary: Vocabulary, condition: Expression) -> Vocabulary:
+    """The vocabulary with the fields required whose presence the condition proves."""
+    proven = known_when(condition.parsed.node, True, _path_of) or NO_FACTS
+    roots = dict(vocabulary.roots)
+    for path in proven:
+        record = roots.get(path[0])
+        if len(path) == 2 and isinstance(record, Record) and path[1] in record.fields:
+            present = replace(record.fields[path[1]], required=True)
+            roots[path[0]] = replace(record, fields={**record.fields, path[1]: present})
+    return replace(vocabulary, roots=roots)
+
+
+def _path_of(node: Node) -> tuple[str, ...] | None:
+    match node:
+        case Select(operand=Name(name=root), field=name):
+            return (root, name)
+        case _:
+            return None
+
+
+def _compile(
+    page: Page, path: Path, vocabulary: Vocabulary, expect: str, problems: list[Problem]
+) -> Expression | None:
+    expression, complaints = compile_expression(page.document.source(path), vocabulary, expect)
+    problems.extend(_problem(page, path, complaint) for complaint in complaints)
+    return expression
+
+
+def _problem(page: Page, path: Path, complaint: Complaint) -> Problem:
+    place = page.document.place_inside(path, complaint.line, complaint.column)
+    hint = complaint.hint
+    if path[-1] == "reason" and complaint.code in ("WV200", "WV202") and not hint:
+        hint = "a reason is an expression: words go in quotes of their own, as in \"'too large'\""
+    return Problem(page.document.file, *place, complaint.code, complaint.message, hint, complaint.severity)

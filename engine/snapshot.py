@@ -1,0 +1,274 @@
+"""Texts of policy files -> a Snapshot that can serve, or every problem in them.
+
+The same function serves the reload of a running engine, the start, and `validate`. All files are one set: names
+are known across files. A snapshot is built and tested whole, never changes, and is told apart by a fingerprint
+of what it was built from.
+"""
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from engine.core.catalog import TIERS, Catalog, Model
+from engine.core.cost import cost_usd
+from engine.core.errors import InvalidDocumentsError, Problem
+from engine.core.policy import Action, Inputs, Policy, Verdict
+from engine.core.ports import Trust
+from engine.core.reply import Usage
+from engine.documents import Document, check_shape, did_you_mean, read
+from engine.policy.cases import Decide, Decided, check_cases, run_cases
+from engine.policy.catalog import Page, check_catalogs, names_in, read_catalogs
+from engine.policy.check import Known, check_documents, check_policy, serving
+from engine.policy.compile import compile_policy
+from engine.policy.gate import GateCandidate, GateResult, pass_gate
+from engine.policy.phrases import Phrases, read_phrases
+from engine.routing.eligible import Pool, eligible
+from engine.routing.targets import forced, guarded, named
+
+SCHEMAS: Mapping[str, str] = {
+    "Catalog": "schemas/catalog.v1.schema.json",
+    "Policy": "schemas/policy.v1.schema.json",
+}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Snapshot:
+    """A whole set of policies, ready to serve. `policy` is the one that does; `problems` are warnings."""
+
+    fingerprint: str
+    catalog: Catalog
+    policies: Mapping[str, Policy]
+    policy: Policy
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Set:
+    """The files of a set that could be read, sorted by kind. `complete` is false where one could not."""
+
+    catalogs: tuple[Page, ...]
+    policies: tuple[Page, ...]
+    complete: bool
+
+
+def build(files: Mapping[str, str], serve: str = "", *, run_tests: bool = True) -> Snapshot:
+    """The snapshot of these files (name -> text). `serve` names the policy that serves; it may be empty where only
+    one is there or one is called default. Raises InvalidDocumentsError with every problem, warnings too."""
+    snapshot, problems = check(files, serve, run_tests=run_tests)
+    if snapshot is None:
+        raise InvalidDocumentsError(problems)
+    return snapshot
+
+
+def check(
+    files: Mapping[str, str], serve: str = "", *, run_tests: bool = True
+) -> tuple[Snapshot | None, tuple[Problem, ...]]:
+    """The snapshot, if nothing is wrong enough to prevent it, and every problem found, sorted."""
+    problems: list[Problem] = []
+    found = _read_set(files, problems)
+    problems += _check_set(found, files)
+    phrases = [read_phrases(page) for page in found.policies]
+    for each in phrases:
+        problems += each.problems
+    known = _known(found, problems)
+    for page in found.policies:
+        problems += check_policy(page, known)
+        if found.complete:
+            problems += check_cases(page, known.models, TIERS)
+    server = serving(found.policies, serve) if found.policies else None
+    if isinstance(server, Problem) and found.complete:
+        problems.append(server)
+    snapshot = None
+    if known.catalog is not None and isinstance(server, Page) and not _failed(problems):
+        snapshot = _assemble(fingerprint(files), known.catalog, found.policies, phrases, server)
+        if run_tests:
+            problems += _run_tests(snapshot, found.policies)
+    ordered = tuple(sorted(set(problems)))
+    if snapshot is None or _failed(ordered):
+        return None, ordered
+    return replace(snapshot, problems=ordered), ordered
+
+
+def fingerprint(files: Mapping[str, str]) -> str:
+    """Short, and the same wherever the same files lie: folders do not count, names and texts do."""
+    digest = hashlib.sha256()
+    for name, text in sorted(
+        (name.replace("\\", "/").rsplit("/", 1)[-1], text) for name, text in files.items()
+    ):
+        for part in (name, text):
+            encoded = part.encode("utf-8", "surrogatepass")
+            digest.update(len(encoded).to_bytes(8, "big"))
+            digest.update(encoded)
+    return digest.hexdigest()[:12]
+
+
+def _read_set(files: Mapping[str, str], problems: list[Problem]) -> _Set:
+    pages: dict[str, list[Page]] = {"Catalog": [], "Policy": []}
+    complete = bool(files)
+    for name, text in sorted(files.items()):
+        document, found = read(text, name)
+        problems += found
+        kind = None if document is None else _kind(document, problems)
+        if document is None or kind is None:
+            complete = False
+            continue
+        data, shape = check_shape(document, SCHEMAS[kind])
+        problems += shape
+        pages[kind].append(Page(document, data))
+    return _Set(tuple(pages["Catalog"]), tuple(pages["Policy"]), complete)
+
+
+def _kind(document: Document, problems: list[Problem]) -> str | None:
+    data = document.data
+    if not isinstance(data, Mapping):
+        problems.append(
+            document.problem((), "WV112", "the file must be a mapping", "begin it with apiVersion: weave/v1")
+        )
+        return None
+    kind = data.get("kind")
+    if isinstance(kind, str) and kind in SCHEMAS:
+        return kind
+    if "kind" not in data:
+        hint = "write kind: Catalog or kind: Policy"
+        problems.append(document.problem((), "WV115", "the file does not say what it is", hint))
+    else:
+        hint = did_you_mean(str(kind), SCHEMAS)
+        problems.append(document.problem(("kind",), "WV115", f"there is no kind {kind!r}", hint))
+    return None
+
+
+def _check_set(found: _Set, files: Mapping[str, str]) -> Iterator[Problem]:
+    yield from check_catalogs(found.catalogs)
+    yield from check_documents(found.policies)
+    first = min(files, default="policies")
+    if not found.policies and found.complete:
+        hint = "write a file of kind: Policy"
+        yield Problem(first, 1, 1, "WV310", "there is no policy in this set", hint)
+    if not files or (found.complete and not names_in(found.catalogs, "models")):
+        yield Problem(
+            first, 1, 1, "WV317", "there are no models in this set", "write a file of kind: Catalog"
+        )
+
+
+def _known(found: _Set, problems: Sequence[Problem]) -> Known:
+    """The catalog is made only of pages without errors."""
+    files = {page.document.file for page in found.catalogs}
+    broken = any(problem.severity == "error" and problem.file in files for problem in problems)
+    catalog = None if broken or not found.complete else read_catalogs(found.catalogs)
+    return Known(names_in(found.catalogs, "models"), catalog, found.complete)
+
+
+def _assemble(
+    name: str, catalog: Catalog, pages: Sequence[Page], phrases: Sequence[Phrases], server: Page
+) -> Snapshot:
+    compiled = [compile_policy(page, words) for page, words in zip(pages, phrases, strict=True)]
+    policies: dict[str, Policy] = {policy.name: policy for policy in compiled}
+    return Snapshot(name, catalog, policies, policies[server.data["metadata"]["name"]])
+
+
+def _run_tests(snapshot: Snapshot, pages: Sequence[Page]) -> Iterator[Problem]:
+    for page in pages:
+        policy = snapshot.policies[page.data["metadata"]["name"]]
+        yield from run_cases(page, snapshot.catalog, _decider(policy, snapshot.catalog))
+
+
+def _decider(policy: Policy, catalog: Catalog) -> Decide:
+    def decide(inputs: Inputs, trust: Trust) -> Decided:
+        verdict = policy.judge(inputs)
+        requested = catalog.resolve(inputs["features"]["requested_model"])
+        pool = eligible(catalog.models.values(), inputs["features"])
+        errors = tuple(f"{step.name}: {step.detail}" for step in verdict.trace if step.result == "error")
+        insisted = inputs["hints"].get("model")
+        if insisted and verdict.source != "guard":
+            model = forced(insisted, pool, catalog)
+            return Decided(verdict.rule, model.name, "forced", "", f"the client forced {insisted}", errors)
+        choice = choose(verdict, inputs, requested, pool, Bench(catalog, policy, trust))
+        because = choice.gate.because if choice.gate else choice.source
+        effort = verdict.action.effort if choice.source in ("guard", "rule") else ""
+        return Decided(verdict.rule, choice.model.name, because, effort, choice.reason, errors)
+
+    return decide
+
+
+def _failed(problems: Sequence[Problem]) -> bool:
+    return any(problem.severity == "error" for problem in problems)
+
+
+# What a turn is expected to write, for comparing models by cost; a median of recorded agent turns.
+EXPECTED_OUTPUT_TOKENS = 400
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What choices are made with."""
+
+    catalog: Catalog
+    policy: Policy
+    trust: Trust
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A model, and who chose it why. `gate` is what a learner said, where one was asked."""
+
+    model: Model
+    source: Literal["guard", "rule", "learner", "default"]
+    reason: str
+    gate: GateResult | None = None
+
+
+def choose(
+    verdict: Verdict, inputs: Inputs, requested: Model | None, pool: Pool, bench: Bench, draw: float = 1.0
+) -> Choice:
+    """What a verdict comes to where nothing outranks it. `draw` in [0, 1) lets a learner explore; 1 forbids it.
+
+    Raises UnservableError where no model can carry the request."""
+    action, catalog = verdict.action, bench.catalog
+    if verdict.source == "guard":
+        return Choice(guarded(action.use, requested, pool, catalog), "guard", verdict.reason)
+    if action.choose:
+        return _capped(_learned(action, inputs, requested, pool, bench, draw), inputs, requested, pool)
+    model = named(action.use, requested, pool, catalog)
+    if verdict.source == "rule":
+        return Choice(model, "rule", verdict.reason)
+    return _capped(Choice(model, "default", verdict.reason), inputs, requested, pool)
+
+
+def _learned(
+    action: Action, inputs: Inputs, requested: Model | None, pool: Pool, bench: Bench, draw: float
+) -> Choice:
+    """What the gate lets through: a cheaper model the learner is sure of, else the one it is compared with."""
+    learner = bench.policy.learners[action.by]
+    against = named(learner.against, requested, pool, bench.catalog)
+    among = [named(name, requested, pool, bench.catalog) for name in action.choose]
+    models = {model.name: model for model in (*among, against)}
+    gate = pass_gate(
+        learner,
+        [GateCandidate(name, expected_cost_usd(model, inputs)) for name, model in models.items()],
+        against.name,
+        bench.trust,
+        signature_of(learner.signature, inputs),
+        draw if draw < 1.0 and bench.policy.may_explore(learner.name, inputs) else 1.0,
+    )
+    return Choice(models[gate.model], gate.source, gate.reason, gate)
+
+
+def _capped(choice: Choice, inputs: Inputs, requested: Model | None, pool: Pool) -> Choice:
+    """What nobody asked for never costs more than what the client asked for."""
+    if requested is None or requested not in pool or requested is choice.model:
+        return choice
+    if expected_cost_usd(choice.model, inputs) <= expected_cost_usd(requested, inputs):
+        return choice
+    reason = f"{choice.model.name} costs more than {requested.name}, which the client asked for"
+    return replace(choice, model=requested, reason=reason)
+
+
+def signature_of(names: Sequence[str], inputs: Inputs) -> str:
+    """The task signature: the values that make two tasks alike to a learner, joined."""
+    parts = (name.partition(".") for name in names)
+    return "/".join(str(inputs[root].get(name, "")) for root, _, name in parts)
+
+
+def expected_cost_usd(model: Model, inputs: Inputs) -> float:
+    return cost_usd(Usage(inputs["features"]["context_tokens"], EXPECTED_OUTPUT_TOKENS), model.price)
