@@ -10,31 +10,26 @@ because a guard or an escalation may outrank the pin, and because a pinned turn 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
+from engine.choice import Bench, Choice, choose, signature_of
 from engine.core.catalog import Catalog, Model
 from engine.core.conversation import Request
-from engine.core.cost import cost_usd
-from engine.core.decision import Candidate, Decision, Lesson, Outcome, Source, Step
+from engine.core.decision import Candidate, Decision, Lesson, Outcome, Step
 from engine.core.errors import RequestError
 from engine.core.policy import Inputs, Verdict
 from engine.core.ports import Pin, Trust
-from engine.core.reply import Usage
 from engine.features import features, hints, survey
 from engine.learning.reward import lessons as lessons_of
-from engine.policy.gate import GateCandidate, GateResult, pass_gate
 from engine.routing.eligible import Pool, eligible
 from engine.routing.failover import Attempts, failover
 from engine.routing.pins import follows_pin, session_of
-from engine.routing.targets import chain, forced, guarded, named, rises
+from engine.routing.targets import chain, forced, named, rises
 from engine.snapshot import Snapshot
 
 # Clients that leave the choice to the engine ask for one of these.
 ANY_MODEL = frozenset({"auto", "weave"})
-
-# What a turn is expected to write, for comparing models by cost; a median of recorded agent turns.
-EXPECTED_OUTPUT_TOKENS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +53,6 @@ class Moment:
     trust: Trust
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """A model, and who chose it why."""
-
-    model: Model
-    source: Source
-    reason: str
-    rule: str
-    gate: GateResult | None = None
-
-
 def read(
     request: Request, headers: Mapping[str, str], identity: Mapping[str, Any], snapshot: Snapshot
 ) -> Facts:
@@ -87,8 +71,8 @@ def decide(facts: Facts, snapshot: Snapshot, moment: Moment) -> Decision:
     model."""
     verdict = snapshot.policy.judge(facts.inputs)
     pool = eligible(snapshot.catalog.models.values(), facts.inputs["features"])
-    choice = _strongest(facts, verdict, pool, snapshot, moment)
-    return _decision(facts, verdict, choice, pool, snapshot, moment)
+    choice, rule = _strongest(facts, verdict, pool, snapshot, moment)
+    return _decision(facts, verdict, choice, rule, pool, snapshot, moment)
 
 
 def attempts(decision: Decision, snapshot: Snapshot, now: float) -> Attempts:
@@ -131,29 +115,24 @@ def _requested(name: str, catalog: Catalog) -> Model | None:
     return model
 
 
-def _strongest(facts: Facts, verdict: Verdict, pool: Pool, snapshot: Snapshot, moment: Moment) -> Choice:
-    """Who decides, by rank; the first that has a say does."""
+def _strongest(
+    facts: Facts, verdict: Verdict, pool: Pool, snapshot: Snapshot, moment: Moment
+) -> tuple[Choice, str]:
+    """Who decides, by rank, and the rule that is to be named for it; the first that has a say does."""
     action, catalog, asked = verdict.action, snapshot.catalog, facts.requested
-    if verdict.source == "guard":
-        return Choice(guarded(action.use, asked, pool, catalog), "guard", verdict.reason, verdict.rule)
-    insisted = facts.inputs["hints"].get("model")
-    if insisted:
+    if verdict.source != "guard" and (insisted := facts.inputs["hints"].get("model")):
         return Choice(
-            forced(insisted, pool, catalog), "forced", f"the client forced {insisted}", verdict.rule
-        )
+            forced(insisted, pool, catalog), "forced", f"the client forced {insisted}"
+        ), verdict.rule
     pinned = _pinned(facts, pool, catalog, moment.pin)
-    if pinned is not None:
-        model, rule = pinned
-        higher = named(action.use, asked, pool, catalog) if action.escalate else model
-        if rises(higher, model):
-            return Choice(higher, "escalation", verdict.reason, verdict.rule)
-        return Choice(model, "pin", f"the session keeps {model.name}", rule)
-    if action.choose:
-        return _capped(_learned(facts, verdict, pool, snapshot, moment), facts, pool)
-    model = named(action.use, asked, pool, catalog)
-    if verdict.source == "rule":
-        return Choice(model, "rule", verdict.reason, verdict.rule)
-    return _capped(Choice(model, "default", verdict.reason, verdict.rule), facts, pool)
+    if verdict.source == "guard" or pinned is None:
+        bench = Bench(catalog, snapshot.policy, moment.trust)
+        return choose(verdict, facts.inputs, asked, pool, bench, moment.draw), verdict.rule
+    model, rule = pinned
+    higher = named(action.use, asked, pool, catalog) if action.escalate else model
+    if rises(higher, model):
+        return Choice(higher, "escalation", verdict.reason), verdict.rule
+    return Choice(model, "pin", f"the session keeps {model.name}"), rule
 
 
 def _pinned(facts: Facts, pool: Pool, catalog: Catalog, pin: Pin | None) -> tuple[Model, str] | None:
@@ -165,46 +144,14 @@ def _pinned(facts: Facts, pool: Pool, catalog: Catalog, pin: Pin | None) -> tupl
     return (model, pin.rule) if model is not None and model in pool else None
 
 
-def _learned(facts: Facts, verdict: Verdict, pool: Pool, snapshot: Snapshot, moment: Moment) -> Choice:
-    """What the gate lets through: a cheaper model the learner is sure of, else the one it is compared with."""
-    learner = snapshot.policy.learners[verdict.action.by]
-    against = named(learner.against, facts.requested, pool, snapshot.catalog)
-    chosen_among = [named(name, facts.requested, pool, snapshot.catalog) for name in verdict.action.choose]
-    models = {model.name: model for model in (*chosen_among, against)}
-    gate = pass_gate(
-        learner,
-        [GateCandidate(name, expected_cost_usd(model, facts)) for name, model in models.items()],
-        against.name,
-        moment.trust,
-        signature_of(learner.signature, facts.inputs),
-        moment.draw if snapshot.policy.may_explore(learner.name, facts.inputs) else 1.0,
-    )
-    return Choice(snapshot.catalog.models[gate.model], gate.source, gate.reason, verdict.rule, gate)
-
-
-def _capped(choice: Choice, facts: Facts, pool: Pool) -> Choice:
-    """What nobody asked for never costs more than what the client asked for."""
-    asked = facts.requested
-    if asked is None or asked not in pool or asked is choice.model:
-        return choice
-    if expected_cost_usd(choice.model, facts) <= expected_cost_usd(asked, facts):
-        return choice
-    reason = f"{choice.model.name} costs more than {asked.name}, which the client asked for"
-    return replace(choice, model=asked, reason=reason)
-
-
-def signature_of(names: Sequence[str], inputs: Inputs) -> str:
-    """The task signature: the values that make two tasks alike to a learner, joined."""
-    parts = (name.partition(".") for name in names)
-    return "/".join(str(inputs[root].get(name, "")) for root, _, name in parts)
-
-
-def expected_cost_usd(model: Model, facts: Facts) -> float:
-    return cost_usd(Usage(facts.inputs["features"]["context_tokens"], EXPECTED_OUTPUT_TOKENS), model.price)
-
-
 def _decision(
-    facts: Facts, verdict: Verdict, choice: Choice, pool: Pool, snapshot: Snapshot, moment: Moment
+    facts: Facts,
+    verdict: Verdict,
+    choice: Choice,
+    rule: str,
+    pool: Pool,
+    snapshot: Snapshot,
+    moment: Moment,
 ) -> Decision:
     action, policy, gate = verdict.action, snapshot.policy, choice.gate
     alone = choice.source == "guard" and not action.failover
@@ -215,7 +162,7 @@ def _decision(
         policy=policy.name,
         snapshot=snapshot.fingerprint,
         targets=(choice.model.name,) if alone else chain(choice.model, policy.failover.chains, pool),
-        rule=choice.rule,
+        rule=rule,
         source=choice.source,
         reason=choice.reason,
         requested_model=facts.request.model,

@@ -1,6 +1,7 @@
 """The house keeps its order: who may import whom, one door per library, a test beside each file of code.
 
-    core <- documents <- protocols, features, routing, policy, learning <- snapshot <- turn <- server <- app <- cli
+    core <- documents <- protocols, features, routing, policy, learning <- choice <- snapshot <- turn
+         <- server <- app <- cli
 
 The five rooms in the middle never import one another; they meet through the words in core.
 """
@@ -25,8 +26,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "documents": {"core", "documents", "wire"},
     **{room: {*BELOW_ROOMS, room} for room in ROOMS},
     "simulator": {*BELOW_ROOMS, "simulator"},
-    "snapshot": {*BELOW_ROOMS, *ROOMS},
-    "turn": {*BELOW_ROOMS, *ROOMS, "snapshot"},
+    "choice": {*BELOW_ROOMS, *ROOMS},
+    "snapshot": {*BELOW_ROOMS, *ROOMS, "choice"},
+    "turn": {*BELOW_ROOMS, *ROOMS, "choice", "snapshot"},
     "server": {*BELOW_ROOMS, *ROOMS, "snapshot", "turn", "server", "settings"},
     "app": {*BELOW_ROOMS, *ROOMS, "snapshot", "turn", "server", "settings"},
 }

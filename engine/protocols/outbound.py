@@ -33,9 +33,18 @@ class Outbound:
 def outbound(request: Request, protocol: Protocol, model: Model, model_id: str, effort: str) -> Outbound:
     """`model_id` is the model's name at the provider; `effort` overrides the client's reasoning effort if set."""
     if request.protocol == protocol.name:
-        edits = _edits(request, model, model_id, effort)
-        body = forward(request.raw, request.body, edits)
-        return Outbound(body, tuple(sorted(edits)), withhold_usage="stream_options" in edits)
+        repairs = protocol.repairs(request, model, model_id)
+        edits = {
+            **_edits(request, model, model_id, effort),
+            **repairs.edits,
+            **dict.fromkeys(repairs.removed, REMOVE),
+        }
+        return Outbound(
+            forward(request.raw, request.body, edits),
+            edits=tuple(sorted(edits)),
+            dropped=tuple(loss.path for loss in repairs.dropped),
+            withhold_usage="stream_options" in edits,
+        )
     if effort:
         reasoning = replace(request.tuning.reasoning or Reasoning(), effort=effort)
         request = replace(request, tuning=replace(request.tuning, reasoning=reasoning))

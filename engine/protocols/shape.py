@@ -94,8 +94,8 @@ class Protocol:
                     `close()` before a terminal event yields Broke(Fault("connection", …))
     event_writer    canonical events -> client bytes, for one stream, always with a complete ending
     tap             listens to a stream of this protocol that is forwarded as it is
-    repairs         top-level fields of a request in this protocol that its own vendors would refuse as they
-                    stand (foreign signatures), with what to send instead; mostly empty
+    repairs         Request in this protocol, the model that serves it, that model's id there, an effort the
+                    policy sets (or "") -> what has to change before the body is forwarded; mostly nothing
     read_fault      status, headers (lower-case names) and body of a provider's error reply -> Fault
     write_fault     Fault -> body for the client
     keep_alive      bytes that keep a silent stream open without meaning; empty where clients cannot take any
@@ -113,7 +113,7 @@ class Protocol:
     event_reader: Callable[[], Stage[bytes, Event]]
     event_writer: Callable[[ReplyContext], Writer]
     tap: Callable[[], Tap]
-    repairs: Callable[[Request, Model, str], Repairs]
+    repairs: Callable[[Request, Model, str, str], Repairs]
     read_fault: Callable[[int, Mapping[str, str], bytes], Fault]
     write_fault: Callable[[Fault], Mapping[str, Any]]
     headers: Callable[[str], Mapping[str, str]]

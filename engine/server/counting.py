@@ -63,8 +63,8 @@ class CountTokens:
                 "content-type": "application/json",
                 "accept-encoding": "identity",
                 "user-agent": "weave-engine",
-                **endpoint.headers,
                 **self._protocol.headers(self._engine.environment.get(endpoint.api_key_env, "")),
+                **endpoint.headers,
                 **{name: headers[name] for name in FORWARDED_HEADERS if name in headers},
             },
             body=forward(raw, body, {"model": binding.id}),  # type: ignore[arg-type]  # parse() saw an object

@@ -192,8 +192,8 @@ class Exchange:
             "accept": "text/event-stream" if self._decided.request.stream else "application/json",
             "accept-encoding": "identity",
             "user-agent": "weave-engine",
-            **endpoint.headers,
             **provider.headers(key),
+            **endpoint.headers,
         }
         if provider is self._protocol:
             headers |= {name: self._headers[name] for name in FORWARDED_HEADERS if name in self._headers}

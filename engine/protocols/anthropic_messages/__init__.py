@@ -5,9 +5,10 @@ from functools import partial
 
 from engine.protocols.anthropic_messages.errors import write_fault
 from engine.protocols.anthropic_messages.reading import NAMES, read_request
+from engine.protocols.anthropic_messages.repairing import repairs
 from engine.protocols.anthropic_messages.reply import read_reply, write_reply
 from engine.protocols.anthropic_messages.streaming import EventReader, EventWriter, tap
-from engine.protocols.anthropic_messages.writing import repairs, write_request
+from engine.protocols.anthropic_messages.writing import write_request
 from engine.protocols.faults import read_fault
 from engine.protocols.shape import Protocol
 
@@ -15,7 +16,7 @@ VERSION = "2023-06-01"
 
 
 def headers(key: str) -> Mapping[str, str]:
-    return {"x-api-key": key, "anthropic-version": VERSION}
+    return {"anthropic-version": VERSION, **({"x-api-key": key} if key else {})}
 
 
 ANTHROPIC_MESSAGES = Protocol(

@@ -15,20 +15,17 @@ from engine.core.conversation import (
     Loss,
     Message,
     Part,
-    Reasoning,
     Request,
     Text,
-    Thinking,
     Tool,
-    ToolCall,
     ToolChoice,
-    ToolResult,
 )
 from engine.protocols.anthropic_messages.blocks import ORIGIN, write_block
 from engine.protocols.anthropic_messages.reading import NAMES
+from engine.protocols.anthropic_messages.thinking import Plan, in_unsigned_loop, plan
 from engine.protocols.extras import add_extras
 from engine.protocols.sealing import opened, report_foreign
-from engine.protocols.shape import Encoded, Repairs
+from engine.protocols.shape import Encoded
 from engine.protocols.turns import in_turns
 
 DEFAULT_MAX_TOKENS = 8192  # where neither the client nor the catalog says
@@ -42,7 +39,7 @@ def write_request(request: Request, model: Model, model_id: str) -> Encoded:
         body["system"] = (
             system[0]["text"] if len(system) == 1 and system[0].keys() == {"type", "text"} else system
         )
-    body["messages"] = _messages(request, model, losses)
+    body["messages"] = _messages(request, model, model_id, losses)
     tools = _tools(request.tools, losses)
     if tools:
         body["tools"] = tools
@@ -54,40 +51,14 @@ def write_request(request: Request, model: Model, model_id: str) -> Encoded:
     return Encoded(body, tuple(losses))
 
 
-def repairs(request: Request, model: Model, model_id: str) -> Repairs:
-    """Thinking that another vendor wrote, or that nobody signed, is refused; the history is sent without it."""
-    del model, model_id
-    if not any(_is_foreign(part) for message in request.messages for part in message.parts):
-        return Repairs()
-    messages: list[Any] = []
-    losses: list[Loss] = []
-    for at, (message, sent) in enumerate(zip(request.messages, request.body["messages"], strict=True)):
-        foreign = {place for place, part in enumerate(message.parts) if _is_foreign(part)}
-        if not foreign:
-            messages.append(sent)
-            continue
-        losses += [
-            Loss(f"messages.{at}.content.{place}", "thinking without Anthropic's signature is refused there")
-            for place in sorted(foreign)
-        ]
-        blocks = [block for place, block in enumerate(sent["content"]) if place not in foreign]
-        if blocks:
-            messages.append({**sent, "content": blocks})
-    return Repairs({"messages": messages}, dropped=tuple(losses))
-
-
-def _is_foreign(part: Part) -> bool:
-    return isinstance(part, Thinking) and not opened(part.sealed, ORIGIN)
-
-
 def _written(placed: Iterable[tuple[str, Part]], losses: list[Loss]) -> list[dict[str, Any]]:
     blocks = (write_block(part, path, losses) for path, part in placed)
     return [block for block in blocks if block is not None]
 
 
-def _messages(request: Request, model: Model, losses: list[Loss]) -> list[dict[str, Any]]:
+def _messages(request: Request, model: Model, model_id: str, losses: list[Loss]) -> list[dict[str, Any]]:
     messages: Iterable[Message] = request.messages
-    if request.protocol != ORIGIN and "system_messages" not in model.can:
+    if request.protocol != ORIGIN and not takes_system_messages(model, model_id):
         messages = map(_spoken_by_user, messages)
     written: list[dict[str, Any]] = []
     for turn in in_turns(messages, NAMES.limits, losses, merge=request.protocol != ORIGIN):
@@ -98,6 +69,10 @@ def _messages(request: Request, model: Model, losses: list[Loss]) -> list[dict[s
         # A conversation of system text alone has no message yet, and one is required.
         written.append({"role": "user", "content": "Continue."})
     return written
+
+
+def takes_system_messages(model: Model, model_id: str) -> bool:
+    return "system_messages" in model.can or NAMES.is_model("system_messages", model_id)
 
 
 def _spoken_by_user(message: Message) -> Message:
@@ -222,69 +197,17 @@ def _add_reasoning(
     wanted = request.tuning.reasoning
     if wanted is None:
         return False
-    if wanted.mode == "disabled" or wanted.effort == "none":
-        if "thinking" in model.can:
-            body["thinking"] = {"type": "disabled"}
-        return False
-    obstacle = _obstacle(body, request, model, wanted, NAMES.is_model("adaptive_thinking", model_id))
-    if obstacle:
-        losses.append(Loss("thinking", obstacle))
-        return False
-    effort = NAMES.efforts.get(wanted.effort, "")
-    if wanted.mode == "adaptive" or NAMES.is_model("adaptive_thinking", model_id):
-        body["thinking"] = {"type": "adaptive"}
-        if not effort and wanted.budget_tokens is not None:
-            effort = NAMES.effort_of(wanted.budget_tokens)
-            effort = NAMES.efforts.get(effort, effort)
-        if effort:
-            body["output_config"] = {"effort": effort}
-        return True
-    if wanted.effort and not wanted.mode and request.protocol == ORIGIN:
-        body["output_config"] = {"effort": wanted.effort}
-        return False
-    budget = wanted.budget_tokens or NAMES.budgets.get(wanted.effort) or NAMES.budgets["medium"]
-    _add_budget(body, budget, model)
-    if wanted.effort and request.protocol == ORIGIN:
-        body["output_config"] = {"effort": wanted.effort}
-    return True
-
-
-def _add_budget(body: dict[str, Any], budget: int, model: Model) -> None:
-    """Thinking counts into `max_tokens` here: what the client asked for is the answer, so it is raised by the
-    budget where it is too small, and where the model cannot write that much, the budget gives way."""
-    answer = body["max_tokens"]
-    most = model.output_tokens or answer + budget
-    least = NAMES.limits.thinking_budget
-    if answer <= budget:
-        body["max_tokens"] = min(answer + budget, most)
-        budget = min(budget, max(most - min(answer, most // 2), least))
-    if budget >= body["max_tokens"]:
-        body["max_tokens"] = budget + 1
-    body["thinking"] = {"type": "enabled", "budget_tokens": max(budget, least)}
-
-
-def _obstacle(
-    body: Mapping[str, Any], request: Request, model: Model, wanted: Reasoning, adaptive: bool
-) -> str:
-    """Why the model cannot think on this request; empty where it can."""
-    if "thinking" not in model.can:
-        return f"{model.name} does not think"
-    if request.protocol == ORIGIN:
-        return ""  # whoever speaks this protocol knows its rules
-    if body.get("tool_choice", {}).get("type") in ("any", "tool"):
-        return "a tool is forced, and a model cannot think before that"
-    if not adaptive and wanted.mode != "adaptive" and _in_unsigned_loop(request.messages):
-        return "the open tool loop has no signed thinking, which would have to be replayed"
-    return ""
-
-
-def _in_unsigned_loop(messages: tuple[Message, ...]) -> bool:
-    """Whether the last turn answers calls of an assistant whose thinking Anthropic did not sign."""
-    for message in reversed(messages):
-        if message.role == "assistant":
-            calls = any(isinstance(part, ToolCall) for part in message.parts)
-            signed = any(opened(part.sealed, ORIGIN) for part in message.parts if isinstance(part, Thinking))
-            return calls and not signed
-        if message.role == "user" and not any(isinstance(part, ToolResult) for part in message.parts):
-            return False
-    return False
+    home = request.protocol == ORIGIN  # whoever speaks this protocol knows its rules
+    forced = not home and body.get("tool_choice", {}).get("type") in ("any", "tool")
+    unsigned = not home and in_unsigned_loop(request.messages)
+    chosen = plan(wanted, body["max_tokens"], forced, unsigned, model, model_id)
+    if home and not wanted.mode:
+        chosen = Plan(None, chosen.effort, body["max_tokens"])  # an effort without thinking asks for none
+    if chosen.why:
+        losses.append(Loss("thinking", chosen.why))
+    body["max_tokens"] = chosen.max_tokens
+    if chosen.thinking is not None:
+        body["thinking"] = chosen.thinking
+    if chosen.effort:
+        body["output_config"] = {"effort": chosen.effort}
+    return chosen.thinks

@@ -6,14 +6,15 @@ from functools import partial
 from engine.protocols.faults import read_fault
 from engine.protocols.openai_chat.errors import write_fault
 from engine.protocols.openai_chat.reading import NAMES, read_request
+from engine.protocols.openai_chat.repairing import repairs
 from engine.protocols.openai_chat.reply import read_reply, write_reply
 from engine.protocols.openai_chat.streaming import EventReader, EventWriter, tap
-from engine.protocols.openai_chat.writing import repairs, write_request
+from engine.protocols.openai_chat.writing import write_request
 from engine.protocols.shape import Protocol
 
 
 def headers(key: str) -> Mapping[str, str]:
-    return {"authorization": f"Bearer {key}"}
+    return {"authorization": f"Bearer {key}"} if key else {}
 
 
 OPENAI_CHAT = Protocol(

@@ -24,7 +24,7 @@ from engine.protocols.extras import add_extras
 from engine.protocols.openai_chat.parts import ORIGIN, write_call, write_part, write_reasoning
 from engine.protocols.openai_chat.reading import NAMES
 from engine.protocols.sealing import opened, report_foreign
-from engine.protocols.shape import Encoded, Repairs
+from engine.protocols.shape import Encoded
 from engine.protocols.turns import Placed, Turn, in_turns
 
 
@@ -41,16 +41,6 @@ def write_request(request: Request, model: Model, model_id: str) -> Encoded:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     add_extras(body, request, NAMES, losses)
     return Encoded(body, tuple(losses))
-
-
-def repairs(request: Request, model: Model, model_id: str) -> Repairs:
-    """A body in this protocol needs the field for its length that the model knows."""
-    del model
-    body = request.body
-    wants = NAMES.is_model("completion_tokens", model_id)
-    if wants and request.model != model_id and "max_tokens" in body and "max_completion_tokens" not in body:
-        return Repairs({"max_completion_tokens": body["max_tokens"]}, removed=("max_tokens",))
-    return Repairs()
 
 
 def _messages(request: Request, losses: list[Loss], home: bool) -> list[dict[str, Any]]:
@@ -230,7 +220,6 @@ def _add_tuning(
     body: dict[str, Any], request: Request, model: Model, model_id: str, losses: list[Loss]
 ) -> None:
     tuning = request.tuning
-    thinks = "thinking" in model.can
     if tuning.max_tokens is not None:
         _add_max_tokens(body, tuning.max_tokens, model, model_id, losses)
     if tuning.temperature is not None:
@@ -261,7 +250,9 @@ def _add_tuning(
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     kept = request.protocol == ORIGIN and (NAMES.kept & tuning.extra.keys() & {"reasoning", "thinking"})
     if tuning.reasoning is not None and not kept:
-        _add_effort(body, tuning.reasoning, thinks, model, model_id, losses)
+        effort = effort_for(tuning.reasoning, model, model_id, losses)
+        if effort:
+            body["reasoning_effort"] = effort
 
 
 def _add_max_tokens(
@@ -279,24 +270,21 @@ def _add_max_tokens(
     body["max_completion_tokens" if reasons else "max_tokens"] = wanted
 
 
-def _add_effort(
-    body: dict[str, Any], wanted: Reasoning, thinks: bool, model: Model, model_id: str, losses: list[Loss]
-) -> None:
+def effort_for(wanted: Reasoning, model: Model, model_id: str, losses: list[Loss]) -> str:
+    """The effort to ask for; empty where none can be."""
     off = wanted.mode == "disabled" or wanted.effort == "none"
-    if not thinks:
+    if "thinking" not in model.can:
         if not off:
             losses.append(Loss("thinking", f"{model.name} does not think"))
-        return
+        return ""
+    if off and NAMES.is_model("none", model_id):
+        return "none"
     if off:
-        if NAMES.is_model("none", model_id):
-            body["reasoning_effort"] = "none"
-        else:
-            losses.append(Loss("thinking", f"{model.name} cannot be told not to think"))
-        return
+        losses.append(Loss("thinking", f"{model.name} cannot be told not to think"))
+        return ""
     effort = wanted.effort
     if not effort and wanted.budget_tokens is not None:
         effort = NAMES.effort_of(wanted.budget_tokens)
     if effort in ("xhigh", "max") and NAMES.is_model("xhigh", model_id):
-        body["reasoning_effort"] = "xhigh"
-    elif effort:
-        body["reasoning_effort"] = NAMES.efforts.get(effort, "high")
+        return "xhigh"
+    return NAMES.efforts.get(effort, "high") if effort else ""
