@@ -196,9 +196,9 @@ def plain(value: Any) -> Any:
             return str(value)
         case celtypes.BytesType():
             return bytes(value)
-        case celtypes.ListType():
+        case list():
             return [plain(each) for each in value]
-        case celtypes.MapType():
+        case dict():
             return {plain(key): plain(each) for key, each in value.items()}
         case _:
             return value
