@@ -24,11 +24,17 @@ PATH = re.compile(
     r'"(?:file_?[pP]ath|path|filename|notebook_path|target_file|absolute_path|file)"\s*:\s*"((?:[^"\\]|\\.){1,300})"'
 )
 PATCHED = re.compile(r"\*\*\* (?:Update|Add|Delete) File: ([^\\\n\"]{1,300})")
-COMMAND = re.compile(r'"(?:command|cmd|script|input)"\s*:\s*(?:\[[^\]]{0,100}?)?"((?:[^"\\]|\\.)*)')
-WRITES = re.compile(
-    r"(?<![0-9&<>=-])>{1,2}\s*(?!/dev/null|&|=)[\w./~$-]|\btee\s"
-    r"|\bsed\s+(?:-\w+\s+)*-i|\bapply_patch\b|\bgit apply\b|\bpatch\s+-"
+COMMAND = re.compile(
+    r'"(?:command|cmd|script|input)"\s*:\s*'
+    r'(?:\[\s*(?:"(?:/bin/)?(?:ba|z)?sh"\s*,\s*"-l?c"\s*,\s*)?)?"((?:[^"\\]|\\.)*)'
 )
+# Into a file of the work: logs and scratch files are no edits.
+REDIRECT = re.compile(r">(?<![0-9&<>=-]>)>?\s*(?!/dev/|/tmp/|&|=|\S{0,200}\.log\b)[\w./~$-]")
+WRITES = re.compile(
+    r"tee\s+(?:-a\s+)?(?!/dev/|/tmp/|\S{0,200}\.log\b)"
+    r"|sed\s+(?:-\w+\s+)*-i|apply_patch\b|git apply\b|patch\s+-"
+)
+WRITERS = ("tee", "sed", "patch", "git apply")
 FILE = re.compile(r"(?<![\w./-])((?:[\w~-]|\.{1,2}/|/)[\w./-]{0,200}\.([A-Za-z+]{1,6}))(?![\w/-])")
 SEPARATOR = re.compile(r"&&|\|\||;|\||\\n|\n")
 
@@ -87,11 +93,17 @@ def _path(arguments: str) -> str:
 def _shell(arguments: str) -> Action:
     found = COMMAND.search(arguments[:LOOKED_AT])
     command = found[1] if found is not None else arguments[:LOOKED_AT]
-    if WRITES.search(command):
+    if _writes(command):
         return Action("edit", _last_file(command) or _patched(command), command)
     if _only_looks(command):
         return Action("read", _last_file(command), command)
     return Action("shell", "", command)
+
+
+def _writes(command: str) -> bool:
+    if ">" in command and REDIRECT.search(command):
+        return True
+    return any(word in command for word in WRITERS) and WRITES.search(command) is not None
 
 
 def _patched(command: str) -> str:

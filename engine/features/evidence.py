@@ -12,18 +12,22 @@ from typing import Any, Literal
 
 from engine.core.conversation import Part, Text, ToolResult
 from engine.documents import shipped_yaml
-from engine.features.actions import Action
+from engine.features.actions import COMMANDS, SEPARATOR, Action
 
 TESTS = "schemas/evidence/tests.v1.yaml"
 TAIL = 4_096  # characters at the end of an output where a summary is looked for
 HEAD = 256
+LINES = 6  # that hold the same word
 
 Verdict = Literal["passed", "failed", ""]
 
-# Where in a shell line a command may begin: at its start, after an operator, an assignment or a launcher.
-BEGINS = (
-    r"(?:^|[;&|(]\s*|\\n\s*|\n\s*|\b(?:run|exec|npx|bunx|time|env|sudo|dlx|then|do|-m)\s+"
-    r"|[A-Z_]{1,40}=\S{0,200}\s+|\.?/?(?:[\w.]{1,40}/){0,4}bin/)"
+# What may stand before a runner: assignments, and programs that start others, with a few words of their own.
+LAUNCHERS = (
+    r"[\s\"'({!]{0,8}(?:[A-Za-z_]{1,40}=\S{0,200}\s+){0,6}"
+    r"(?:(?:\S{0,100}/)?(?:uvx?|poetry|pdm|hatch|rye|pipenv|npx|bunx?|pnpm|yarn|npm|time|timeout|env|sudo|nice|docker|"
+    r"podman|xvfb-run|coverage|bundle|node|python[\d.]*|if|then|do)"
+    r"(?:\s+(?!(?:install|add|remove|uninstall)\b)[^\s\"'\\]{1,60}){0,5}?\s+)?"
+    r"(?:\S{0,100}/)?"
 )
 
 
@@ -44,16 +48,15 @@ def as_test_run(action: Action) -> Action:
     return action
 
 
-def test_verdict(action: Action, result: ToolResult) -> Verdict:
+def test_verdict(action: Action, output: str, is_error: bool) -> Verdict:
     """How a test run ended; empty where the call ran no tests, or its output does not say."""
     if action.kind not in ("test", "shell"):
         return ""
-    output = output_of(result)
     tail = output[-TAIL:]
     runner = _started_by(action.command) if action.kind == "test" else _betrayed_by(tail)
     if runner is None:
         return ""
-    return _verdict(runner, output[:HEAD], tail, result.is_error)
+    return _verdict(runner, output[:HEAD], tail, is_error)
 
 
 def output_of(result: ToolResult) -> str:
@@ -68,8 +71,14 @@ def _text(part: Part) -> str:
 
 
 def _started_by(command: str) -> Runner | None:
-    found = _commands().search(command)
-    return _runners()[int(found.lastgroup[1:])] if found is not None and found.lastgroup is not None else None
+    if not any(word in command for word in _command_words()):
+        return None
+    starts = _commands().match
+    for part in SEPARATOR.split(command, maxsplit=COMMANDS):
+        found = starts(part)
+        if found is not None and found.lastgroup is not None:
+            return _runners()[int(found.lastgroup[1:])]
+    return None
 
 
 def _betrayed_by(tail: str) -> Runner | None:
@@ -83,11 +92,26 @@ def _betrayed_by(tail: str) -> Runner | None:
     return None
 
 
+def _telling(runner: Runner, tail: str) -> str:
+    """The last lines of an output that may hold a verdict, so that expressions run over a few lines only."""
+    lines: list[str] = []
+    for word in runner.words:
+        at = len(tail)
+        for _ in range(LINES):
+            at = tail.rfind(word, 0, at)
+            if at < 0:
+                break
+            start = tail.rfind("\n", 0, at) + 1
+            lines.append(tail[start:].partition("\n")[0])
+            at = start
+    return "\n".join(lines)
+
+
 def _verdict(runner: Runner, head: str, tail: str, is_error: bool) -> Verdict:
-    if any(word in tail for word in runner.words):
-        if runner.failed.search(tail):
+    if telling := _telling(runner, tail):
+        if runner.failed.search(telling):
             return "failed"
-        if runner.passed.search(tail):
+        if runner.passed.search(telling):
             return "failed" if is_error else "passed"
     exits = _exit_codes()
     if is_error or exits["failed"].search(head) or exits["failed"].search(tail[-HEAD:]):
@@ -107,7 +131,12 @@ def _commands() -> re.Pattern[str]:
     """All runners' commands in one expression; the group that matched tells which."""
     entries = shipped_yaml(TESTS)["runners"]
     either = "|".join(f"(?P<r{index}>{entry['command']})" for index, entry in enumerate(entries))
-    return re.compile(rf"{BEGINS}(?:{either})(?![\w./-])")
+    return re.compile(rf"{LAUNCHERS}(?:{either})(?![\w./-])")
+
+
+@cache
+def _command_words() -> tuple[str, ...]:
+    return tuple(shipped_yaml(TESTS)["command_words"])
 
 
 @cache

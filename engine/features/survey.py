@@ -42,8 +42,6 @@ from engine.features.tokens import (
     IMAGE,
     MESSAGE,
     REQUEST,
-    TOOLS,
-    TOOLS_ELSEWHERE,
     Ruler,
 )
 from engine.features.words import own_words, word_count
@@ -91,15 +89,14 @@ class Survey:
 
 def survey(request: Request, headers: Mapping[str, str]) -> Survey:
     """Header names are lower-case."""
-    walk = _Walk()
+    walk = _Walk(request.protocol)
     ruler = walk.ruler
     ruler.add(REQUEST)
     for part in request.system:
         walk.other(part)
-    if request.tools:
-        ruler.add(TOOLS.get(request.protocol, TOOLS_ELSEWHERE))
-        for tool in request.tools:
-            ruler.tool(tool)
+    ruler.tools(request.tools)
+    if request.tuning.output_schema is not None:
+        ruler.answer(request.tuning.output_schema)
     for message in request.messages:
         walk.message(message)
     return _seen(request, headers, walk)
@@ -184,7 +181,7 @@ class _Walk:
         "votes",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: str) -> None:
         self._calls: dict[str, Action] = {}
         self._edited = False  # whether anything was edited in the whole conversation
         self._since_edit: set[tuple[str, str]] = set()
@@ -196,7 +193,7 @@ class _Walk:
         self.focus = self.last_tool = ""
         self.loop_open = False
         self.repeated = 0
-        self.ruler = Ruler()
+        self.ruler = Ruler(protocol)
         self.step: Step = set()
         self.thinking = False
         self.tool_errors = self.tool_results = self.tools_used = self.turn = 0
@@ -310,15 +307,16 @@ class _Walk:
         for part in result.parts:
             self.other(part)
         action = self._calls.get(result.call_id, NONE)
-        if action.kind in ("test", "shell") and (verdict := test_verdict(action, result)):
+        output = output_of(result)
+        if action.kind in ("test", "shell") and (verdict := test_verdict(action, output, result.is_error)):
             if self._edited:
                 self.failures += verdict == "failed"
                 self.passes += verdict == "passed"
             return
-        if result.is_error or output_of(result).startswith(_error_openings()):
+        if result.is_error or output.startswith(_error_openings()):
             self.tool_errors += 1
             self.session_errors += self._edited
-        elif (action.kind == "read" and action.path) or _is_numbered(output_of(result)):
+        elif (action.kind == "read" and action.path) or _is_numbered(output):
             self.file_chunks += 1
 
 

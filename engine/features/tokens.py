@@ -9,14 +9,16 @@ price: images by the piece, documents by size, base64 not at all.
 The rates were fitted to providers' reported usage; `tests/features/test_tokens.py` measures the error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from engine.core.conversation import Document, Tool
 
-SHORT = 640  # texts up to here are weighed together
-SAMPLE = 224
-POOLED = 65_536  # of the short texts, how much is weighed
+SHORT = 512  # texts up to here are weighed whole, all together
+MIDDLING = 8_192  # and up to here by an eighth from their middle, all together
+SAMPLE = 256  # longer ones by three samples, each by itself
+POOLED = 65_536  # of texts weighed together, how much is weighed
 
 PROSE_LETTERS = 0.205  # tokens for each letter or space
 CODE_LETTERS = 0.25
@@ -33,10 +35,23 @@ REMOTE_DOCUMENT = 2_000  # one we cannot see
 
 MESSAGE = 4
 CALL = 12
-TOOL = 24
-TOOLS = {"anthropic-messages": 430}  # what a vendor adds as soon as there are tools
-TOOLS_ELSEWHERE = 12
 REQUEST = 6
+
+
+@dataclass(frozen=True, slots=True)
+class ToolRates:
+    """Vendors write tools into the prompt each in their own way: `once` is what comes with the first tool, `each`
+    with every one, `member` with every key of a schema, `answer` with a schema for the answer."""
+
+    once: float
+    each: float
+    member: float
+    answer: float
+
+
+# Anthropic adds a page of instructions and keeps the JSON; OpenAI rewrites schemas as terse type declarations.
+ANTHROPIC = ToolRates(once=440, each=20, member=2.0, answer=150)
+ELSEWHERE = ToolRates(once=35, each=5, member=0.5, answer=0)
 
 LETTERS = bytes(range(65, 91)) + bytes(range(97, 123)) + b" \n\t\r"
 
@@ -44,7 +59,7 @@ LETTERS = bytes(range(65, 91)) + bytes(range(97, 123)) + b" \n\t\r"
 def text_tokens(text: str) -> float:
     """Of one text, whatever its length, in constant time."""
     length = len(text)
-    if length <= 4 * SAMPLE:
+    if length <= 3 * SAMPLE:
         return _rate(text) * length
     middle = length // 2
     sample = text[:SAMPLE] + text[middle : middle + SAMPLE] + text[-SAMPLE:]
@@ -54,15 +69,23 @@ def text_tokens(text: str) -> float:
 class Ruler:
     """Adds up a request's tokens as a walk meets its texts."""
 
-    __slots__ = ("_short", "_tokens")
+    __slots__ = ("_middling", "_middling_length", "_rates", "_short", "_tokens")
 
-    def __init__(self) -> None:
+    def __init__(self, protocol: str) -> None:
+        self._rates = ANTHROPIC if protocol == "anthropic-messages" else ELSEWHERE
         self._tokens = 0.0
         self._short: list[str] = []
+        self._middling: list[str] = []
+        self._middling_length = 0
 
     def text(self, text: str) -> None:
-        if len(text) <= SHORT:
+        length = len(text)
+        if length <= SHORT:
             self._short.append(text)
+        elif length <= MIDDLING:
+            middle = length >> 1
+            self._middling.append(text[middle : middle + (length >> 3)])
+            self._middling_length += length
         else:
             self._tokens += text_tokens(text)
 
@@ -77,17 +100,27 @@ class Ruler:
         else:
             self._tokens += REMOTE_DOCUMENT
 
-    def tool(self, tool: Tool) -> None:
-        self._tokens += TOOL
-        self.text(tool.name)
-        self.text(tool.description)
-        self._tokens += _schema_characters(tool.schema) * CODE_LETTERS
+    def tools(self, tools: Sequence[Tool]) -> None:
+        if tools:
+            self._tokens += self._rates.once + self._rates.each * len(tools)
+        for tool in tools:
+            self.text(tool.name)
+            self.text(tool.description)
+            self._schema(tool.schema)
+
+    def answer(self, schema: Mapping[str, Any]) -> None:
+        self._tokens += self._rates.answer
+        self._schema(schema)
+
+    def _schema(self, schema: Mapping[str, Any]) -> None:
+        members, characters = _extent(schema)
+        self._tokens += members * self._rates.member + characters * PROSE_LETTERS
 
     def total(self) -> int:
-        joined = "".join(self._short)
-        weighed = joined[:POOLED]
-        short = _rate(weighed) * len(joined) if joined else 0.0
-        return round(self._tokens + short)
+        short = "".join(self._short)
+        middling = "".join(self._middling)
+        pooled = _rate(short[:POOLED]) * len(short) + _rate(middling[:POOLED]) * self._middling_length
+        return round(self._tokens + pooled)
 
 
 def _rate(sample: str) -> float:
@@ -116,24 +149,19 @@ def _foreign_tokens(sample: str, plain: int) -> float:
     return ideographs * IDEOGRAPH + (foreign - ideographs) * ACCENTED
 
 
-def _schema_characters(schema: Mapping[str, Any]) -> int:
-    """About the length of the schema's JSON, without writing it. Not recursive: schemas come from clients."""
-    total = 0
-    waiting: list[Any] = [schema]
+def _extent(schema: Mapping[str, Any]) -> tuple[int, int]:
+    """How many members a schema has, and how long its texts are. Not recursive: schemas come from clients."""
+    members = characters = 0
+    waiting: list[Any] = [schema.values()]
     while waiting:
-        value = waiting.pop()
-        if value.__class__ is str:
-            total += len(value) + 3
-        elif value.__class__ is dict:
-            for key, held in value.items():
-                total += len(key) + 4
-                if held.__class__ is str:
-                    total += len(held) + 3
-                else:
-                    waiting.append(held)
-        elif value.__class__ is list:
-            total += 2
-            waiting.extend(value)
-        else:
-            total += 5
-    return total
+        inside = waiting.pop()
+        members += len(inside)
+        for held in inside:
+            kind = held.__class__
+            if kind is str:
+                characters += len(held)
+            elif kind is dict:
+                waiting.append(held.values())
+            elif kind is list:
+                waiting.append(held)
+    return members, characters
