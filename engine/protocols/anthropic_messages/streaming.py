@@ -153,8 +153,8 @@ class EventReader(StreamReader):
                 events.append(PartGrew(block.index, wire.dumps(block.start_input).decode()))
             events.append(PartClosed(block.index))
             return
-        if block.arguments:
-            # A hosted tool's input: whoever replays the block needs it whole.
+        if block.arguments and self.skip is None:
+            # A hosted tool's input: whoever replays the block needs it whole. A tap has not read all of it.
             block.sealed["input"] = wire.loads("".join(block.arguments))
         events.append(PartClosed(block.index, seal(ORIGIN, block.sealed)))
 

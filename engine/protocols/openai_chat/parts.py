@@ -220,6 +220,11 @@ def _signed(detail: Json) -> Thinking | None:
     return None
 
 
+def is_signed(detail: Any) -> bool:
+    """Whether a detail ends a thinking that another vendor sealed."""
+    return type(detail) is dict and _signed(detail) is not None
+
+
 def write_detail(thinking: Thinking, index: int) -> dict[str, Any] | None:
     """The detail that carries a thinking sealed by another vendor to a client; None where it is not."""
     sealed = thinking.sealed

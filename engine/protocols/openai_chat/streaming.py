@@ -23,7 +23,7 @@ from engine.core.stream import Broke, Event, PartClosed, PartGrew, PartOpened, S
 from engine.protocols.faults import fault_in_stream
 from engine.protocols.fields import Json, a_string, leftover, string
 from engine.protocols.openai_chat.errors import write_fault
-from engine.protocols.openai_chat.parts import ORIGIN, arguments_text, thinkings, write_detail
+from engine.protocols.openai_chat.parts import ORIGIN, arguments_text, is_signed, thinkings, write_detail
 from engine.protocols.openai_chat.reading import NAMES
 from engine.protocols.openai_chat.reply import (
     CHOICE_FIELDS,
@@ -188,7 +188,7 @@ class EventReader(StreamReader):
 
     def _think(self, text: Any, field: str, details: list[Any], events: list[Event]) -> None:
         said = a_string(text, "reasoning")
-        if not said:
+        if not said and not self._thinking_field:  # details repeat what came beside them
             said = "".join(str(one.get("text") or one.get("summary") or "") for one in details)
         if self._thinking < 0:
             if not said and not details:
@@ -201,6 +201,13 @@ class EventReader(StreamReader):
         self._thought.append(said)
         if said:
             events.append(PartGrew(self._thinking, said))
+        if any(is_signed(detail) for detail in details):
+            self._close_thinking(events)
+
+    def _close_thinking(self, events: list[Event]) -> None:
+        events.append(PartClosed(self._thinking, self._thinking_seal()))
+        self._thinking, self._thinking_field = -1, ""
+        self._details, self._thought = [], []
 
     def _read_call(self, delta: Json, events: list[Event]) -> None:
         call = self._call_of(delta)
@@ -250,8 +257,7 @@ class EventReader(StreamReader):
             events.append(PartClosed(self._text))
             self._text = -1
         if self._thinking >= 0:
-            events.append(PartClosed(self._thinking, self._thinking_seal()))
-            self._thinking, self._details, self._thought = -1, [], []
+            self._close_thinking(events)
         for call in self._all_calls:
             if call.open and call.is_whole():
                 events.append(PartClosed(call.index))

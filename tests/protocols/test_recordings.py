@@ -1,0 +1,331 @@
+"""Real traffic through every direction: nothing that both sides can carry is lost, and the rest is reported."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import anthropic.types
+import openai.types.chat
+import orjson
+import pytest
+from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
+from openai.types.chat.completion_create_params import CompletionCreateParamsNonStreaming
+from pydantic import TypeAdapter
+
+from engine.core.catalog import Model
+from engine.core.conversation import Document, Image, Part, Request, Text, Thinking, ToolCall, ToolResult
+from engine.core.errors import Fault
+from engine.core.reply import Reply
+from engine.core.stream import Event, fold, has_content
+from engine.protocols import PROTOCOLS
+from engine.protocols.forward import forward
+from engine.protocols.shape import Protocol, ReplyContext
+
+Row = dict[str, Any]
+Recordings = Callable[[str], list[Row]]
+ReadStream = Callable[[Protocol, list[bytes]], list[Event]]
+WriteStream = Callable[[Protocol, list[Event], ReplyContext], bytes]
+
+ANTHROPIC, CHAT = PROTOCOLS["anthropic-messages"], PROTOCOLS["openai-chat"]
+DIRECTIONS = [("dev_anthropic_messages", ANTHROPIC, CHAT), ("dev_openai_chat", CHAT, ANTHROPIC)]
+MODEL_IDS = {"anthropic-messages": "claude-sonnet-4-5", "openai-chat": "gpt-4o"}
+by_direction = pytest.mark.parametrize(
+    ("file", "home", "away"), DIRECTIONS, ids=["anthropic>chat", "chat>anthropic"]
+)
+
+
+def gist(reply: Reply | Fault) -> tuple[Any, ...]:
+    """What both protocols carry of a reply. Which stop sequence was met, only Anthropic says."""
+    assert isinstance(reply, Reply), reply
+    text = "".join(part.text for part in reply.parts if isinstance(part, Text))
+    calls = [(c.id, c.name, json.loads(c.arguments)) for c in reply.parts if isinstance(c, ToolCall)]
+    thinking = "".join(part.text for part in reply.parts if isinstance(part, Thinking))
+    reason = {"stop_sequence": "end_turn", "pause_turn": "end_turn"}.get(reply.stop.reason, reply.stop.reason)
+    return text, thinking, calls, reason, reply.usage
+
+
+@by_direction
+def test_a_whole_reply_is_the_same_in_the_other_protocol(
+    file: str, home: Protocol, away: Protocol, recordings: Recordings, context: ReplyContext
+) -> None:
+    rows = [row for row in recordings(file) if row["status"] == 200 and "response" in row]
+    assert len(rows) > 100
+    for row in rows:
+        reply = home.read_reply(row["response"])
+        there = away.read_reply(away.write_reply(reply, context).body)
+        assert gist(there) == gist(reply), row["id"]
+        back = home.read_reply(home.write_reply(there, context).body)
+        assert gist(back) == gist(reply), row["id"]
+
+
+@by_direction
+def test_a_reply_in_its_own_protocol_keeps_everything(
+    file: str, home: Protocol, away: Protocol, recordings: Recordings, context: ReplyContext
+) -> None:
+    for row in recordings(file):
+        if row["status"] != 200 or "response" not in row:
+            continue
+        reply = home.read_reply(row["response"])
+        encoded = home.write_reply(reply, context)
+        assert encoded.dropped == ()
+        again = home.read_reply(encoded.body)
+        assert gist(again) == gist(reply), row["id"]
+        assert [type(part) for part in again.parts] == [type(part) for part in reply.parts]
+        if home is ANTHROPIC:
+            assert (again.parts, again.stop, again.sealed) == (reply.parts, reply.stop, reply.sealed), row[
+                "id"
+            ]
+
+
+@by_direction
+def test_a_streamed_reply_is_the_same_in_the_other_protocol(
+    file: str,
+    home: Protocol,
+    away: Protocol,
+    recordings: Recordings,
+    context: ReplyContext,
+    read_stream: ReadStream,
+    write_stream: WriteStream,
+) -> None:
+    faults = 0
+    for row in recordings(file):
+        if "sse" not in row:
+            continue
+        events = read_stream(home, [row["sse"].encode()])
+        reply = fold(events)
+        if isinstance(reply, Fault):
+            faults += 1
+            assert b'"error"' in write_stream(away, events, context)
+            continue
+        stream = write_stream(away, events, context)
+        assert gist(fold(read_stream(away, [stream]))) == gist(reply), row["id"]
+        # The whole reply and the stream say the same.
+        assert gist(away.read_reply(away.write_reply(reply, context).body)) == gist(reply)
+    assert faults == (2 if home is CHAT else 0)
+
+
+@by_direction
+def test_a_stream_reads_the_same_in_any_chunking(
+    file: str,
+    home: Protocol,
+    away: Protocol,
+    recordings: Recordings,
+    read_stream: ReadStream,
+    chunkings: Callable[[bytes], list[list[bytes]]],
+) -> None:
+    for row in recordings(file):
+        if "sse" not in row:
+            continue
+        whole, *others = [read_stream(home, chunks) for chunks in chunkings(row["sse"].encode())]
+        for other in others:
+            assert other == whole, row["id"]
+
+
+@by_direction
+def test_the_tap_agrees_with_the_reader(
+    file: str,
+    home: Protocol,
+    away: Protocol,
+    recordings: Recordings,
+    read_stream: ReadStream,
+    chunkings: Callable[[bytes], list[list[bytes]]],
+) -> None:
+    for row in recordings(file):
+        if "sse" not in row:
+            continue
+        stream = row["sse"].encode()
+        events = read_stream(home, [stream])
+        reply = fold(events)
+        for chunks in chunkings(stream):
+            tap = home.tap()
+            for chunk in chunks:
+                tap.feed(chunk)
+            tap.close()
+            assert tap.content_started == any(has_content(event) for event in events)
+            assert tap.ended
+            if isinstance(reply, Fault):
+                assert tap.fault == reply
+            else:
+                assert (tap.stop, tap.usage, tap.fault) == (reply.stop, reply.usage, None), row["id"]
+
+
+@by_direction
+def test_an_error_reply_becomes_a_fault_of_its_status(
+    file: str, home: Protocol, away: Protocol, recordings: Recordings
+) -> None:
+    for row in recordings(file):
+        if row["status"] == 200:
+            continue
+        fault = home.read_fault(row["status"], {}, orjson.dumps(row["response"]))
+        assert fault.http_status == row["status"]
+        assert fault.kind == {404: "not_found", 400: "invalid_request"}[row["status"]]
+        assert fault.message in str(away.write_fault(fault))
+
+
+def parts_of(request: Request) -> Iterable[tuple[str, str, Part]]:
+    """Every part with its place and the role it is spoken in."""
+    for at, part in enumerate(request.system):
+        yield f"system.{at}", "system", part
+    for place, message in enumerate(request.messages):
+        for at, part in enumerate(message.parts):
+            path = f"messages.{place}.content.{at}"
+            yield path, message.role, part
+            if isinstance(part, ToolResult):
+                for inner_at, inner in enumerate(part.parts):
+                    yield f"{path}.content.{inner_at}", "result", inner
+
+
+def everything_said(request: Request) -> str:
+    return "\0".join(part.text for _, _, part in parts_of(request) if isinstance(part, Text))
+
+
+@by_direction
+def test_a_request_says_the_same_in_the_other_protocol(
+    file: str, home: Protocol, away: Protocol, recordings: Recordings, model: Model
+) -> None:
+    for row in recordings(file):
+        request = home.read_request(row["request"], b"")
+        encoded = away.write_request(request, model, MODEL_IDS[away.name])
+        lost = {loss.path for loss in encoded.dropped}
+        there = away.read_request(orjson.loads(orjson.dumps(encoded.body)), b"")
+        kept = [(path, role, part) for path, role, part in parts_of(request) if path not in lost]
+        said = everything_said(there)
+        for _, _, part in kept:
+            if isinstance(part, Text) and part.text.strip():
+                assert part.text in said, row["id"]
+            if isinstance(part, Document) and part.text:
+                assert part.text in said or any(
+                    isinstance(p, Document) and p.text == part.text for _, _, p in parts_of(there)
+                )
+        calls = calls_of(request)
+        assert [call[1:] for call in calls_of(there)] == [call[1:] for call in calls], row["id"]
+        ids = {call_id for call_id, *_ in calls}
+        if len(ids) == len(calls) and all(len(call_id) <= 40 for call_id in ids):  # others are made valid
+            assert calls_of(there) == calls, row["id"]
+            assert results_of(there) == results_of(request), row["id"]
+        assert pictures(part for *_, part in parts_of(there)) == pictures(part for *_, _, part in kept)
+        tools = [tool for tool in request.tools if tool.kind == "function"]
+        assert [(t.name, t.description) for t in there.tools] == [(t.name, t.description) for t in tools]
+        for field in (
+            "temperature",
+            "top_p",
+            "tool_choice",
+            "parallel_tools",
+            "output_schema",
+            "user",
+            "stop",
+        ):
+            if field not in lost and (there.tools or field not in ("tool_choice", "parallel_tools")):
+                wanted, found = getattr(request.tuning, field), getattr(there.tuning, field)
+                assert found == wanted or wanted is None or (field, wanted) == ("temperature", 1), row["id"]
+        assert there.stream == request.stream
+
+
+def calls_of(request: Request) -> list[tuple[str, str, Any]]:
+    found = [part for *_, part in parts_of(request) if isinstance(part, ToolCall)]
+    return [(call.id, call.name, json.loads(call.arguments)) for call in found]
+
+
+def results_of(request: Request) -> list[str]:
+    return [part.call_id for *_, part in parts_of(request) if isinstance(part, ToolResult)]
+
+
+def pictures(parts: Iterable[Part]) -> Counter[str]:
+    inline = (part.base64 or part.url for part in parts if isinstance(part, Image | Document))
+    return Counter(text for text in inline if text)
+
+
+@by_direction
+def test_what_a_translation_leaves_out_is_reported(
+    file: str, home: Protocol, away: Protocol, recordings: Recordings, model: Model
+) -> None:
+    known = {"model", "messages", "system", "tools", "stream", "stream_options", "max_tokens"}
+    for row in recordings(file):
+        request = home.read_request(row["request"], b"")
+        encoded = away.write_request(request, model, MODEL_IDS[away.name])
+        lost = {loss.path.split(".")[0] for loss in encoded.dropped}
+        for field in request.tuning.extra:
+            assert field in lost | {"reasoning", "thinking", "n"} or request.tuning.extra[field] in (
+                [],
+                "auto",
+            )
+        assert known & row["request"].keys()
+        hosted = [at for at, tool in enumerate(request.tools) if tool.kind != "function"]
+        assert all(f"tools.{at}" in {loss.path for loss in encoded.dropped} for at in hosted)
+
+
+@by_direction
+def test_a_request_in_its_own_protocol_is_forwarded_byte_for_byte(
+    file: str, home: Protocol, away: Protocol, recordings: Recordings, model: Model
+) -> None:
+    for row in recordings(file):
+        raw = json.dumps(row["request"], indent=1).encode()
+        request = home.read_request(row["request"], raw)
+        model_id = request.model
+        fixes = home.repairs(request, model, model_id, "")
+        assert fixes.removed == ()
+        assert fixes.edits.keys() <= {"stream_options"}, row["id"]
+        sent = forward(raw, request.body, {"model": "another-model"})
+        assert sent == raw.replace(orjson.dumps(model_id), b'"another-model"', 1), row["id"]
+
+
+# ---- the vendors' own types
+
+REQUEST_TYPES: dict[str, TypeAdapter[Any]] = {
+    "anthropic-messages": TypeAdapter(MessageCreateParamsNonStreaming),
+    "openai-chat": TypeAdapter(CompletionCreateParamsNonStreaming),
+}
+STREAM_EVENT: TypeAdapter[Any] = TypeAdapter(anthropic.types.RawMessageStreamEvent)
+
+
+def is_vendors_reply(protocol: Protocol, body: Any) -> None:
+    vendors_type = anthropic.types.Message if protocol is ANTHROPIC else openai.types.chat.ChatCompletion
+    vendors_type.model_validate(body)
+
+
+def is_vendors_stream(protocol: Protocol, stream: bytes) -> None:
+    for block in stream.decode().split("\n\n"):
+        data = block.partition("data: ")[2]
+        if data and data != "[DONE]":
+            if protocol is ANTHROPIC:
+                STREAM_EVENT.validate_json(data)
+            else:
+                openai.types.chat.ChatCompletionChunk.model_validate_json(data)
+
+
+@by_direction
+def test_what_is_written_are_the_vendors_own_types(
+    file: str,
+    home: Protocol,
+    away: Protocol,
+    recordings: Recordings,
+    model: Model,
+    context: ReplyContext,
+    read_stream: ReadStream,
+    write_stream: WriteStream,
+) -> None:
+    for row in recordings(file):
+        request = home.read_request(row["request"], b"")
+        body = orjson.loads(orjson.dumps(away.write_request(request, model, MODEL_IDS[away.name]).body))
+        for unsaid in ("stream", "stream_options"):
+            body.pop(unsaid, None)
+        exhaust(REQUEST_TYPES[away.name].validate_python(body))
+        if row["status"] != 200:
+            continue
+        if "response" in row:
+            is_vendors_reply(away, away.write_reply(home.read_reply(row["response"]), context).body)
+        else:
+            events = read_stream(home, [row["sse"].encode()])
+            if isinstance(fold(events), Reply):
+                is_vendors_stream(away, write_stream(away, events, context))
+
+
+def exhaust(value: Any) -> None:
+    """Pydantic checks the items of an iterable only as they are taken."""
+    if isinstance(value, dict):
+        for inner in value.values():
+            exhaust(inner)
+    elif not isinstance(value, str) and isinstance(value, Iterable):
+        for inner in value:
+            exhaust(inner)
