@@ -38,14 +38,18 @@ async def running(
     """
     load = load or load_from(settings.policies, settings.policy)
     policies = Policies(await asyncio.to_thread(load))
-    journal = await Journal.open(settings.journal)
+    journal = await Journal.open(
+        settings.journal, warn=lambda text: log("journal", level="warning", trouble=text)
+    )
     upstream = Upstream()
     following = None
     try:
         learners = await Learners.from_journal(journal)
+        await asyncio.to_thread(learners.prepare, policies.snapshot.policy.learners.values())
         engine = Engine(settings, policies, MemoryPins(), learners, journal, upstream, log, environment)
         following = asyncio.ensure_future(follow(settings.policies, policies, load, log))
         yield engine
+        await learners.save()
     finally:
         if following is not None:
             following.cancel()
@@ -92,7 +96,9 @@ class Server(uvicorn.Server):
 def listen(host: str, port: int) -> socket.socket:
     """A listening socket; port 0 takes a free one. Raises OSError where the address is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)  # named, so that Nagle is switched off
+    sock = socket.socket(
+        family, socket.SOCK_STREAM, socket.IPPROTO_TCP
+    )  # named, so that Nagle is switched off
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))

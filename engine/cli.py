@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine import __version__
 from engine.core.errors import InvalidDocumentsError, WeaveError
@@ -79,11 +80,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-Commands = "argparse._SubParsersAction[argparse.ArgumentParser]"
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - it has no public name
 
 
-def _command(commands: Commands, name: str, help_text: str, epilog: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(  # type: ignore[attr-defined]  # argparse hides the type
+def _command(commands: "Commands", name: str, help_text: str, epilog: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
         name,
         help=help_text,
         description=help_text[0].upper() + help_text[1:] + ".",
@@ -105,7 +107,7 @@ def _add_policies(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_serve(commands: Commands) -> None:
+def _add_serve(commands: "Commands") -> None:
     parser = _command(
         commands,
         "serve",
@@ -135,7 +137,7 @@ def _add_serve(commands: Commands) -> None:
     parser.set_defaults(run=_serve)
 
 
-def _add_demo(commands: Commands) -> None:
+def _add_demo(commands: "Commands") -> None:
     parser = _command(
         commands,
         "demo",
@@ -146,7 +148,7 @@ def _add_demo(commands: Commands) -> None:
     parser.set_defaults(run=_demo)
 
 
-def _add_validate(commands: Commands) -> None:
+def _add_validate(commands: "Commands") -> None:
     parser = _command(
         commands,
         "validate",
@@ -169,7 +171,7 @@ def _add_validate(commands: Commands) -> None:
     parser.set_defaults(run=_validate)
 
 
-def _add_explain(commands: Commands) -> None:
+def _add_explain(commands: "Commands") -> None:
     parser = _command(
         commands,
         "explain",

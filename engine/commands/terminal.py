@@ -148,5 +148,5 @@ def table(
     Console(highlight=False, width=max(100, console().width)).print(shown)
 
 
-def say(text: str, style: str = "") -> None:
+def say(text: str, style: str = "", /) -> None:
     console().print(Text(text, style))

@@ -6,20 +6,20 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from engine.server.journal import Journal
-from engine.snapshot import Snapshot
-
 from engine import turn, wire
 from engine.core.conversation import Request
 from engine.core.decision import Decision
 from engine.core.errors import RequestError
-from engine.core.ports import PinStore, Trust
+from engine.core.ports import PinStore
 from engine.protocols.shape import Protocol
 from engine.routing.pins import pin_after
+from engine.server.journal import Journal
+from engine.server.learner import Learners
 from engine.server.log import Logger
 from engine.server.reload import Policies
 from engine.server.upstream import Upstream
 from engine.settings import Settings
+from engine.snapshot import Snapshot
 
 # Whoever reaches a loopback port is the operator; keys that name others come with authentication.
 LOCAL_IDENTITY: Mapping[str, str] = {"name": "local", "team": "", "data_class": ""}
@@ -32,7 +32,7 @@ class Engine:
     settings: Settings
     policies: Policies
     pins: PinStore
-    trust: Trust
+    learners: Learners
     journal: Journal
     upstream: Upstream
     log: Logger
@@ -63,7 +63,7 @@ def decide(engine: Engine, protocol: Protocol, raw: bytes, headers: Mapping[str,
         now=now,
         draw=random.random(),  # noqa: S311 - exploration needs chance, not secrecy
         pin=engine.pins.get(facts.session, now) if facts.session else None,
-        trust=engine.trust,
+        trust=engine.learners,
     )
     return Decided(request, facts, turn.decide(facts, snapshot, moment), snapshot)
 

@@ -26,10 +26,9 @@ async def receive(engine: Engine, raw: bytes) -> dict[str, Any]:
     """Raises RequestError where the outcome makes no sense or names nothing known."""
     outcome = read(parse(raw), time.time())
     decisions = await _decisions(engine, outcome)
-    lessons = turn.lessons(decisions, outcome, engine.policies.snapshot)
-    new = await engine.journal.record_outcome(outcome, lessons)
-    if new:
-        engine.learn(lessons)
+    served = await engine.journal.served(decisions)
+    lessons = turn.lessons(decisions, outcome, served, engine.policies.snapshot)
+    new = await engine.learners.take(outcome, lessons)
     engine.log(
         "outcome",
         outcome=outcome.id,

@@ -168,18 +168,18 @@ class Exchange:
         if attempt.endpoint.api_key_env and not key:
             return Failed(_no_key(attempt))
         decided = self._decided
-        self._outbound = outbound(
-            decided.request, provider, attempt.model, attempt.binding.id, decided.decision.effort
-        )
         response: Response | None = None
         try:
+            self._outbound = outbound(
+                decided.request, provider, attempt.model, attempt.binding.id, decided.decision.effort
+            )
             response = await self._engine.upstream.open(self._call(attempt, provider, key))
             if response.status >= 400:
                 return await self._refused(provider, response)
             if decided.request.stream:
                 return await self._stream(provider, response)
             return await self._whole(provider, response)
-        except UpstreamError as error:
+        except WeaveError as error:
             return Failed(error.fault)
         finally:
             if response is not None:

@@ -10,10 +10,9 @@ import asyncio
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from engine.snapshot import Snapshot, build
-
 from engine.core.errors import InvalidDocumentsError, Problem
 from engine.server.log import Logger
+from engine.snapshot import Snapshot, build
 
 POLL_SECONDS = 0.25
 MOST_FILE_BYTES = 4 * 1024 * 1024

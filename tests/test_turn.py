@@ -1,0 +1,210 @@
+"""A request's story with the shipped policy: who decides, and what is kept of it."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import turn
+from engine.core.decision import Decision, Outcome, Served
+from engine.core.errors import RequestError, UnservableError
+from engine.core.policy import Learner
+from engine.core.ports import Belief, Pin
+from engine.protocols import PROTOCOLS
+from engine.snapshot import Snapshot, build
+
+POLICIES = Path(__file__).parent.parent / "policies"
+IDENTITY = {"name": "ann", "team": "core", "data_class": "internal"}
+TOOL = {"name": "Edit", "description": "edit a file", "input_schema": {"type": "object"}}
+
+
+@pytest.fixture(scope="module")
+def snapshot() -> Snapshot:
+    return build({path.name: path.read_text() for path in POLICIES.glob("*.yaml")})
+
+
+class Sure:
+    """Trust with the same belief in every model, apart from those it is told about."""
+
+    def __init__(self, confidence: float = 0.5, samples: float = 0.0) -> None:
+        self._belief = Belief(confidence, samples)
+
+    def belief(self, learner: Learner, signature: str, candidate: str, against: str) -> Belief:
+        return self._belief
+
+
+def body(**fields: Any) -> dict[str, Any]:
+    asked = {"role": "user", "content": "Rename the parser module."}
+    return {"model": "claude-opus-4-5", "max_tokens": 100, "messages": [asked], **fields}
+
+
+def decide(
+    snapshot: Snapshot,
+    fields: Mapping[str, Any] | None = None,
+    headers: Mapping[str, str] | None = None,
+    pin: str = "",
+    trust: Sure | None = None,
+    identity: Mapping[str, str] = IDENTITY,
+    draw: float = 0.99,
+) -> Decision:
+    raw = json.dumps(body(**(fields or {}))).encode()
+    request = PROTOCOLS["anthropic-messages"].read_request(json.loads(raw), raw)
+    facts = turn.read(request, headers or {}, identity, snapshot)
+    pinned = Pin(pin, "some-rule", 0.0, 10_000.0) if pin else None
+    return turn.decide(facts, snapshot, turn.Moment("d1", 1000.0, draw, pinned, trust or Sure()))
+
+
+def test_a_plain_question_goes_to_the_model_it_asked_for(snapshot: Snapshot) -> None:
+    decision = decide(snapshot)
+    assert (decision.model, decision.source, decision.rule) == ("opus", "default", "default")
+
+
+def test_the_decision_tells_what_it_rests_on(snapshot: Snapshot) -> None:
+    decision = decide(snapshot, headers={"x-weave-task": "plan"})
+    assert decision.snapshot == snapshot.fingerprint
+    assert decision.policy == "coding-agents"
+    assert decision.rule == "planning-and-debugging"
+    assert decision.effort == "high"
+    assert decision.hints == {"task": "plan"}
+    assert (
+        decision.features["requested_model"] == "claude-opus-4-5"
+        or decision.features["requested_model"] == "opus"
+    )
+    assert [step.name for step in decision.trace if step.result == "matched"] == ["planning-and-debugging"]
+
+
+def test_a_guard_outranks_a_forced_model_and_a_pin(snapshot: Snapshot) -> None:
+    headers = {"x-weave-private": "1", "x-weave-model": "opus", "x-weave-session": "s"}
+    decision = decide(snapshot, headers=headers, pin="opus")
+    assert (decision.model, decision.source) == ("local", "guard")
+    assert decision.targets == ("local",)
+    assert decision.attempts == 1
+
+
+def test_a_forced_model_outranks_a_pin(snapshot: Snapshot) -> None:
+    decision = decide(snapshot, headers={"x-weave-model": "sonnet"}, pin="opus")
+    assert (decision.model, decision.source) == ("sonnet", "forced")
+
+
+def test_a_pin_outranks_rules(snapshot: Snapshot) -> None:
+    decision = decide(snapshot, headers={"x-weave-task": "plan"}, pin="haiku")
+    assert (decision.model, decision.source, decision.rule) == ("haiku", "pin", "some-rule")
+    assert decision.reason == "the session keeps haiku"
+
+
+FAILING = [
+    {"role": "user", "content": "Fix it."},
+    *(
+        message
+        for number in range(3)
+        for message in (
+            {
+                "role": "assistant",
+                "content": [
+                    {"type": "tool_use", "id": f"e{number}", "name": "Edit", "input": {"file_path": "a.py"}},
+                    {"type": "tool_use", "id": f"t{number}", "name": "Bash", "input": {"command": "pytest"}},
+                ],
+            },
+            {
+                "role": "user",
+                "content": [
+                    {"type": "tool_result", "tool_use_id": f"e{number}", "content": "updated"},
+                    {
+                        "type": "tool_result",
+                        "tool_use_id": f"t{number}",
+                        "content": "=== 2 failed, 3 passed in 0.1s ===",
+                    },
+                ],
+            },
+        )
+    ),
+]
+
+
+def test_an_escalation_outranks_a_pin_but_only_upwards(snapshot: Snapshot) -> None:
+    up = decide(snapshot, {"messages": FAILING, "tools": [TOOL]}, pin="haiku")
+    assert (up.model, up.source, up.rule) == ("opus", "escalation", "failing-session")
+    level = decide(snapshot, {"messages": FAILING, "tools": [TOOL]}, pin="gpt")
+    assert (level.model, level.source) == ("gpt", "pin")
+
+
+def test_a_pin_breaks_when_its_model_cannot_carry_images(snapshot: Snapshot) -> None:
+    image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
+    fields = {"messages": [{"role": "user", "content": [image, {"type": "text", "text": "What is this?"}]}]}
+    decision = decide(snapshot, fields, pin="local")
+    assert decision.model != "local"
+    assert decision.source == "default"
+
+
+def test_a_background_call_does_not_follow_the_pin(snapshot: Snapshot) -> None:
+    system = "You are a title generator. You output ONLY a thread title. Nothing else."
+    decision = decide(snapshot, {"system": system}, pin="opus")
+    assert decision.features["phase"] == "title"
+    assert (decision.model, decision.source) == ("haiku", "rule")
+
+
+def test_an_unsure_learner_leaves_it_to_the_frontier(snapshot: Snapshot) -> None:
+    decision = decide(snapshot, {"tools": [TOOL]}, trust=Sure(0.94, 500))
+    assert (decision.model, decision.rule, decision.source) == ("opus", "routine-agent-turn", "default")
+    assert decision.learner == "tier-picker"
+    assert decision.signature
+    assert any("0.94 is below 0.95" in candidate.why for candidate in decision.candidates)
+
+
+def test_a_sure_learner_saves_money_and_says_how_sure_it_is(snapshot: Snapshot) -> None:
+    decision = decide(snapshot, {"tools": [TOOL]}, trust=Sure(0.97, 500))
+    assert decision.source == "learner"
+    assert decision.model == "haiku"
+    assert decision.confidence == 0.97
+
+
+def test_what_nobody_asked_for_never_costs_more_than_what_was_asked_for(snapshot: Snapshot) -> None:
+    decision = decide(snapshot, {"model": "claude-haiku-4-5"})
+    assert decision.model == "haiku"
+    assert "costs more than haiku" in decision.reason
+
+
+def test_a_client_may_leave_the_choice_to_the_engine(snapshot: Snapshot) -> None:
+    assert decide(snapshot, {"model": "auto"}).model == "opus"
+
+
+def test_a_model_nobody_knows_is_an_error_that_says_what_there_is(snapshot: Snapshot) -> None:
+    with pytest.raises(RequestError, match="model 'opuss' is not known here; this engine serves opus, gpt"):
+        decide(snapshot, {"model": "opuss"})
+
+
+def test_a_request_no_model_can_carry_says_why(snapshot: Snapshot) -> None:
+    huge = {"messages": [{"role": "user", "content": "word " * 600_000}]}
+    with pytest.raises(UnservableError, match="opus holds 200000 tokens, the request has about"):
+        decide(snapshot, huge)
+
+
+def test_attempts_begin_with_the_choice_and_end_when_one_serves(snapshot: Snapshot) -> None:
+    decision = decide(snapshot)
+    attempts = turn.attempts(decision, snapshot, 0.0)
+    assert next(attempts).model.name == "opus"
+    with pytest.raises(StopIteration) as ended:
+        attempts.send((Served(), 1.0))
+    assert ended.value.value is None
+
+
+def test_an_outcome_teaches_about_the_model_that_answered(snapshot: Snapshot) -> None:
+    decision = decide(snapshot, {"tools": [TOOL]})
+    outcome = Outcome("o1", 2000.0, decision="d1", tests_failed=1)
+    (lesson,) = turn.lessons([decision], outcome, {"d1": "sonnet"}, snapshot)
+    assert (lesson.learner, lesson.signature, lesson.model) == ("tier-picker", decision.signature, "sonnet")
+    assert lesson.reward == -1.0
+
+
+def test_an_outcome_of_a_decision_no_learner_was_asked_about_teaches_nothing(snapshot: Snapshot) -> None:
+    outcome = Outcome("o1", 2000.0, decision="d1", rating=1.0)
+    assert turn.lessons([decide(snapshot)], outcome, {}, snapshot) == ()
+
+
+def test_an_outcome_the_policy_does_not_value_teaches_nothing(snapshot: Snapshot) -> None:
+    decision = decide(snapshot, {"tools": [TOOL]})
+    assert (
+        turn.lessons([decision], Outcome("o1", 2000.0, decision="d1", labels={"a": "b"}), {}, snapshot) == ()
+    )
