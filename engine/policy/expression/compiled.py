@@ -18,8 +18,8 @@ from engine.policy.expression.vocabulary import Vocabulary
 Expected = Literal["bool", "string", "number", "any"]
 Roots = Mapping[str, Any]
 
-# What an expression may cost when the caller says nothing: ten thousand comparisons.
-COST_LIMIT = 10_000
+# What an expression may cost when the caller says nothing: about five milliseconds.
+COST_LIMIT = 100_000
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -105,6 +105,13 @@ def _contains(container: Any, value: Any) -> Any:
     return runtime.contains_item(container, value)
 
 
+def _has_part(text: str, part: str) -> bool:
+    """Its own method is lost when two strings are added."""
+    if isinstance(text, str) and isinstance(part, str):
+        return part in text
+    raise EvaluationError("no such overload")
+
+
 def _string(value: Any) -> Any:
     match value:
         case bool():
@@ -186,6 +193,7 @@ FUNCTIONS: dict[str, Function] = {
     "_/_": _arithmetic("_/_", runtime.divide_double),
     "_%_": _arithmetic("_%_"),
     "_[_]": _index,
+    "contains": _on_plain(_has_part),
     "matches": _on_plain(matches),
     "string": _on_plain(_string),
     "bool": _converted("bool", runtime.bool_of_string, None),

@@ -10,6 +10,7 @@ from typing import Any
 
 import celpy
 import pytest
+from celpy import celtypes
 from celpy.evaluation import CELEvalError
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -283,6 +284,10 @@ def roots(draw: Draw) -> dict[str, Any]:
     }
 
 
+# Adding two strings makes one of Python's, which has no contains(): a departure that random texts run into
+# everywhere, so the reference gets this one function mended instead of the generator avoiding it.
+MENDED: Any = {"contains": lambda text, part: celtypes.BoolType(part in text)}
+
 FAILED = object()
 OUTSIDE = object()  # the reference let one of Python's own errors through
 
@@ -290,7 +295,7 @@ OUTSIDE = object()  # the reference let one of Python's own errors through
 def by_reference(text: str, inputs: dict[str, Any]) -> Any:
     context = {name: to_cel(value) for name, value in inputs.items()}
     try:
-        return plain(celpy.InterpretedRunner(REFERENCE, REFERENCE.compile(text)).evaluate(context))
+        return plain(celpy.InterpretedRunner(REFERENCE, REFERENCE.compile(text), MENDED).evaluate(context))
     except CELEvalError:
         return FAILED
     except Exception:
