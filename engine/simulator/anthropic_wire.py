@@ -64,8 +64,6 @@ def _allow(provider: Provider, headers: Mapping[str, str]) -> None:
     bearer = headers.get("authorization", "").startswith("Bearer ")
     if provider.wants_key and not headers.get("x-api-key") and not bearer:
         raise Refused(401, "authentication_error", "x-api-key header is required")
-    if "anthropic-version" not in headers:
-        raise refuse("anthropic-version: header is required")
 
 
 def _broken(why: str) -> Refused:
@@ -74,6 +72,8 @@ def _broken(why: str) -> Refused:
 
 def _read(asked: Asked, operation: Operation) -> Prompt:
     body = asked.body
+    if "anthropic-version" not in asked.headers:
+        raise refuse("anthropic-version: header is required")
     if not isinstance(body.get("model"), str):
         raise refuse(f"model: {'Input should be a valid string' if 'model' in body else 'Field required'}")
     model = find(asked.models, asked.provider.name, body["model"])

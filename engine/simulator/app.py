@@ -18,7 +18,7 @@ from engine.simulator.caching import RULES, PromptCache
 from engine.simulator.channel import Channel, HungUp, Message, Receive, Received, Send
 from engine.simulator.faults import KINDS, Faults, Order, Trouble
 from engine.simulator.mind import spent, think
-from engine.simulator.models import PROVIDERS, Provider, SimulatedModel, find
+from engine.simulator.models import KEY_HEADER, PROVIDERS, Provider, SimulatedModel, find
 from engine.simulator.openai_wire import OPENAI
 from engine.simulator.prompt import Answer, Prompt
 from engine.simulator.script import Script, parse
@@ -96,7 +96,8 @@ class Application:
         try:
             if operation is None:
                 raise wire.trouble(404, f"Invalid URL ({record.method} {path})")
-            wire.allow(provider, record.headers)
+            if KEY_HEADER not in record.headers:
+                wire.allow(provider, record.headers)
             await self._operate(operation, wire, provider, record, channel)
         except Refused as refused:
             await self._send_refusal(refused, wire, provider, record, channel)
@@ -211,12 +212,13 @@ class _Reply:
     async def _half(self, body: bytes, broken: bool) -> None:
         """Half of a body: with its connection broken, or sent as if it were all."""
         half = body[: len(body) // 2]
-        length = str(len(body) if broken else len(half))
-        await self.channel.start(
-            200, {"content-type": "application/json", "content-length": length, **self.headers}
-        )
+        headers = {"content-type": "application/json", **self.headers}
+        if not broken:
+            await self.channel.send_body(200, half, headers)
+            return
+        await self.channel.start(200, {**headers, "content-length": str(len(body))})
         await self.channel.write(half)
-        await (self.channel.hang_up() if broken else self.channel.end())
+        await self.channel.hang_up()
 
     async def stream(self) -> None:
         await self.channel.start(200, {**_STREAM, **self.headers}, self.gzip)
@@ -306,9 +308,7 @@ async def _early(troubles: tuple[Trouble, ...], wire: Wire, record: Received, ch
                 record.trouble = trouble.kind
                 page = _HTML if trouble.kind == "html" else b""
                 status = 502 if page else 200
-                await channel.start(status, {"content-type": "text/html", "content-length": str(len(page))})
-                await channel.write(page)
-                await channel.end()
+                await channel.send_body(status, page, {"content-type": "text/html"})
                 raise HungUp
 
 

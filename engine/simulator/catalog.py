@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import Protocol
 
-from engine.simulator.models import MODELS, PROVIDERS, Provider, SimulatedModel
+from engine.simulator.models import KEY_HEADER, MODELS, PROVIDERS, Provider, SimulatedModel
 
 # What clients ask for, and which of the catalog's models they mean by it.
 ALIASES = {
@@ -15,7 +15,6 @@ ALIASES = {
     "deepseek-*": "deepseek",
     "qwen*": "local",
 }
-KEY = "simulated"
 # In the order of preference within a tier. The other models are there for tests that ask for them.
 NAMES = ("opus", "gpt", "deepseek", "sonnet", "haiku", "local")
 
@@ -27,7 +26,7 @@ class Reachable(Protocol):
 def catalog_text(
     simulator: Reachable, names: Iterable[str] = NAMES, models: Iterable[SimulatedModel] = MODELS
 ) -> str:
-    """A `kind: Catalog` YAML document. Its endpoints carry their key as a header: nothing has to be set."""
+    """A `kind: Catalog` YAML document. It needs no key: its endpoints send a header that stands for one."""
     every = tuple(models)
     served = {name: bound for name in names if (bound := [model for model in every if model.name == name])}
     used = {model.provider for bound in served.values() for model in bound}
@@ -44,8 +43,7 @@ def _endpoint(provider: Provider, simulator: Reachable) -> str:
     if provider.dialect not in ("anthropic", "openai"):
         fields["dialect"] = provider.dialect
     if provider.wants_key:
-        bearer = {"authorization": f"Bearer {KEY}"}
-        fields["headers"] = {"x-api-key": KEY} if provider.dialect == "anthropic" else bearer
+        fields["headers"] = {KEY_HEADER: "none needed"}
     return f"  {provider.name}: {_flow(fields)}"
 
 

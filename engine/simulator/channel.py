@@ -98,8 +98,15 @@ class Channel:
     ) -> None:
         """A whole reply of JSON."""
         body = json.dumps(value).encode()
+        await self.send_body(status, body, {"content-type": "application/json", **(headers or {})}, gzip)
+
+    async def send_body(
+        self, status: int, body: bytes, headers: Mapping[str, str], gzip: bool = False
+    ) -> None:
+        """A whole reply. It is done once its length is there, whatever is still to be said of its end."""
         length = {} if gzip else {"content-length": str(len(body))}
-        await self.start(status, {"content-type": "application/json", **length, **(headers or {})}, gzip)
+        await self.start(status, {**headers, **length}, gzip)
+        self._record.done = True
         await self.write(body)
         await self.end()
 

@@ -23,6 +23,10 @@ Quirk = Literal[
 ]
 
 
+# Stands for a key, so that a catalog without any can point here. Real credentials are judged as vendors judge them.
+KEY_HEADER = "x-simulator-key"
+
+
 @dataclass(frozen=True, slots=True)
 class Provider:
     """`base` is what an endpoint's base_url has after the host and the provider's name."""

@@ -75,7 +75,8 @@ def _route(method: str, path: str) -> Operation | None:
 
 
 def _allow(provider: Provider, headers: Mapping[str, str]) -> None:
-    if provider.wants_key and not headers.get("authorization", "").removeprefix("Bearer "):
+    scheme, _, key = headers.get("authorization", "").partition(" ")
+    if provider.wants_key and (scheme.lower() != "bearer" or not key.strip()):
         raise Refused(
             401,
             "invalid_request_error",

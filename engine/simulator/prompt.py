@@ -132,5 +132,7 @@ def segment(value: Any, tokens: int, marked: bool = False) -> Segment:
 
 
 def digest(body: Mapping[str, Any]) -> str:
-    text = json.dumps(body, sort_keys=True)
+    """What tells requests apart. Whether the answer is streamed makes no difference to the answer."""
+    asked = {name: value for name, value in body.items() if name not in ("stream", "stream_options")}
+    text = json.dumps(asked, sort_keys=True)
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -83,8 +83,15 @@ class Simulator:
     async def stop(self) -> None:
         """Break off what is being answered and close the socket."""
         for connection in list(self._server.server_state.connections):
-            _abort(connection)
+            if (transport := _transport(connection)) is not None:
+                transport.abort()
         await self._server.shutdown(sockets=[self._socket])
+
+    async def __aenter__(self) -> "Simulator":
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop()
 
     def url(self, provider: str) -> str:
         """What an endpoint of a catalog, or a client's base URL, says to reach a provider."""
@@ -113,14 +120,15 @@ class Simulator:
 
     def _hang_up(self, scope: Mapping[str, Any]) -> None:
         for connection in list(self._server.server_state.connections):
-            if getattr(connection, "scope", None) is scope:
-                _abort(connection)
+            if getattr(connection, "scope", None) is not scope:
+                continue
+            if (transport := _transport(connection)) is not None:
+                transport.close()  # what was written still leaves, but never the end of the body
 
 
-def _abort(connection: object) -> None:
+def _transport(connection: object) -> asyncio.Transport | None:
     transport = getattr(connection, "transport", None)
-    if isinstance(transport, asyncio.Transport):
-        transport.abort()
+    return transport if isinstance(transport, asyncio.Transport) else None
 
 
 def _url(host: str, port: int, provider: str) -> str:
