@@ -32,6 +32,7 @@ _COLON = re.compile(rb"[ \t\n\r]*:[ \t\n\r]*")
 _SCALAR = re.compile(_STRING + rb"|[-+.\w]+", re.DOTALL)
 _MARK = re.compile(_STRING + rb"|[\[\]{}]", re.DOTALL)
 _KEY = re.compile(_STRING, re.DOTALL)
+_ESCAPE = b"\\u00"
 _ESCAPED_LETTERS = (b"\\u004", b"\\u005", b"\\u006", b"\\u007")
 
 
@@ -101,7 +102,7 @@ Member = tuple[str, int, int, int]  # name, where the key starts, where the valu
 def _members(raw: bytes, names: list[str]) -> list[Member]:
     """Every top-level member called one of `names`."""
     found: list[Member] = []
-    plain = not any(escape in raw for escape in _ESCAPED_LETTERS)
+    plain = _ESCAPE not in raw or not any(escape in raw for escape in _ESCAPED_LETTERS)
     for name in names:
         key = b'"%b"' % name.encode()
         start = raw.find(key)
