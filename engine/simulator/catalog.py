@@ -11,12 +11,14 @@ ALIASES = {
     "claude-opus-*": "opus",
     "claude-sonnet-*": "sonnet",
     "claude-haiku-*": "haiku",
+    "gpt-5*-mini*": "gpt-mini",
+    "gpt-5*-nano*": "gpt-mini",
     "gpt-5*": "gpt",
     "deepseek-*": "deepseek",
     "qwen*": "local",
 }
 # In the order of preference within a tier. The other models are there for tests that ask for them.
-NAMES = ("opus", "gpt", "deepseek", "sonnet", "haiku", "local")
+NAMES = ("opus", "gpt", "sonnet", "deepseek", "haiku", "gpt-mini", "local")
 
 
 class Reachable(Protocol):

@@ -103,7 +103,9 @@ def find(models: Iterable[SimulatedModel], provider: str, id: str) -> SimulatedM
 
 _EVERYTHING = ("tools", "parallel_tools", "vision", "documents", "thinking", "structured_output")
 _OPUS = Usd(5, 0.5, 6.25, 25)
+_SONNET = Usd(3, 0.3, 3.75, 15)
 _FRONTIER = {"": 1.0}
+_ABLE = {"": 0.92, "debug": 0.6, "architecture": 0.6}
 _MID = {"": 0.85, "debug": 0.45, "architecture": 0.4}
 _SMALL = {"": 0.55, "docs": 0.95, "rename": 0.9, "context": 0.97, "debug": 0.15, "architecture": 0.1}
 
@@ -136,19 +138,25 @@ MODELS: tuple[SimulatedModel, ...] = (
         0.8, 0.009, _MID,
     ),
     SimulatedModel(
+        "sonnet", "mid", "anthropic", "claude-sonnet-4-5", 200_000, 64_000, _EVERYTHING, _SONNET,
+        1.0, 0.012, _ABLE, frozenset({"one_sampler"}), weight=3,
+    ),
+    SimulatedModel(
+        "sonnet", "mid", "openrouter", "anthropic/claude-sonnet-4.5", 200_000, 64_000, _EVERYTHING, _SONNET,
+        1.2, 0.014, _ABLE,
+    ),
+    SimulatedModel(
         "deepseek", "mid", "deepseek", "deepseek-chat", 128_000, 8_192,
         ("tools", "parallel_tools", "thinking"), Usd(0.28, 0.028, 0.28, 0.42),
         1.1, 0.02, _MID, frozenset({"replays_reasoning"}),
     ),
     SimulatedModel(
-        "sonnet", "mid", "anthropic", "claude-sonnet-4-5", 200_000, 64_000, _EVERYTHING,
-        Usd(3, 0.3, 3.75, 15), 1.0, 0.012, {"": 0.92, "debug": 0.6, "architecture": 0.6},
-        frozenset({"one_sampler"}),
+        "haiku", "small", "anthropic", "claude-haiku-4-5", 200_000, 64_000, _EVERYTHING, Usd(1, 0.1, 1.25, 5),
+        0.5, 0.006, _SMALL, frozenset({"one_sampler"}),
     ),
     SimulatedModel(
-        "haiku", "small", "anthropic", "claude-haiku-4-5", 200_000, 64_000,
-        ("tools", "parallel_tools", "vision", "thinking", "structured_output"), Usd(1, 0.1, 1.25, 5),
-        0.5, 0.006, _SMALL, frozenset({"one_sampler"}),
+        "gpt-mini", "small", "openai", "gpt-5-mini", 400_000, 128_000, _EVERYTHING, Usd(0.25, 0.025, 0.25, 2),
+        0.9, 0.007, _SMALL, frozenset({"max_completion_tokens", "long_tool_ids", "reasons_unasked"}),
     ),
     SimulatedModel(
         "local", "small", "onprem", "qwen-coder", 131_072, 8_192, ("tools",), Usd(0, 0, 0, 0),
