@@ -25,6 +25,26 @@ from engine.snapshot import Snapshot
 LOCAL_IDENTITY: Mapping[str, str] = {"name": "local", "team": "", "data_class": ""}
 
 
+class Ids:
+    """Names for decisions that sort by time and cannot be guessed.
+
+    Randomness comes from the system, a block at a time: asking for it costs more than deciding does.
+    """
+
+    __slots__ = ("_at", "_block")
+    SIZE, BLOCK = 6, 4096 * 6
+
+    def __init__(self) -> None:
+        self._block = b""
+        self._at = 0
+
+    def new(self, now: float) -> str:
+        if self._at >= len(self._block):
+            self._block, self._at = secrets.token_bytes(self.BLOCK), 0
+        self._at += self.SIZE
+        return f"d{int(now * 1000):011x}{self._block[self._at - self.SIZE : self._at].hex()}"
+
+
 @dataclass(slots=True)
 class Engine:
     """`environment` holds provider keys; it is read at each call and goes nowhere else."""
@@ -40,6 +60,7 @@ class Engine:
     started: float = field(default_factory=time.time)
     running: int = 0  # requests under way
     draining: bool = False
+    ids: Ids = field(default_factory=Ids)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +80,7 @@ def decide(engine: Engine, protocol: Protocol, raw: bytes, headers: Mapping[str,
     facts = turn.read(request, headers, LOCAL_IDENTITY, snapshot)
     now = time.time()
     moment = turn.Moment(
-        id=decision_id(now),
+        id=engine.ids.new(now),
         now=now,
         draw=random.random(),  # noqa: S311 - exploration needs chance, not secrecy
         pin=engine.pins.get(facts.session, now) if facts.session else None,
@@ -89,8 +110,3 @@ def parse(raw: bytes) -> Mapping[str, object]:
     if not isinstance(body, dict):
         raise RequestError(f"the body is JSON, but a {type(body).__name__}; an object is expected")
     return body
-
-
-def decision_id(now: float) -> str:
-    """Sorts by time, and cannot be guessed."""
-    return f"d{int(now * 1000):011x}{secrets.token_hex(6)}"

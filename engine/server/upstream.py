@@ -10,6 +10,7 @@ provider, so such a call is made once more on a fresh connection before it count
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 import aiohttp
 import httpx
@@ -119,8 +120,8 @@ class Upstream:
     async def _send(self, call: Call) -> Response:
         request = httpx.Request(
             "POST",
-            call.url,
-            headers=dict(call.headers),
+            _url(call.url),
+            headers=[(name.encode(), value.encode()) for name, value in call.headers.items()],
             content=call.body if len(call.body) <= LARGE_BODY_BYTES else _slices(call.body),
             extensions={"timeout": {"connect": call.connect_seconds, "read": call.read_seconds}},
         )
@@ -128,6 +129,12 @@ class Upstream:
 
     async def close(self) -> None:
         await self._session.close()
+
+
+@lru_cache(maxsize=1024)
+def _url(text: str) -> httpx.URL:
+    """Endpoints are few, and parsing an address costs as much as sending the request."""
+    return httpx.URL(text)
 
 
 async def _slices(body: bytes) -> AsyncIterator[bytes]:
