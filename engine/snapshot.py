@@ -111,7 +111,8 @@ def _read_set(files: Mapping[str, str], problems: list[Problem]) -> _Set:
             complete = False
             continue
         data, shape = check_shape(document, SCHEMAS[kind])
-        problems += shape
+        already = {(problem.line, problem.column) for problem in found}
+        problems += [problem for problem in shape if (problem.line, problem.column) not in already]
         pages[kind].append(Page(document, data))
     return _Set(tuple(pages["Catalog"]), tuple(pages["Policy"]), complete)
 

@@ -10,13 +10,19 @@ from copy import deepcopy
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import lru_cache
+from itertools import islice
 from typing import Any
 
 from jsonschema import Draft202012Validator
+from jsonschema.exceptions import ValidationError
+from jsonschema.validators import extend
 
 from engine.core.errors import Problem
 from engine.documents.places import Document, Path
 from engine.documents.shipped import shipped_json
+
+# A file with more mistakes than this is no policy; its reader has enough to do.
+MOST_PROBLEMS = 1000
 
 _TYPES = {
     "object": "a mapping",
@@ -58,19 +64,19 @@ def check_shape(document: Document, schema: str) -> tuple[Any, tuple[Problem, ..
     """The document's data, and what in it does not follow the shipped JSON Schema of this name, sorted.
 
     What is wrong is left out of the data (an item of a list becomes None), so that the rest can be checked for
-    its meaning in the same run; what is required may still be absent.
+    its meaning in the same run; what is required may still be absent. Beyond MOST_PROBLEMS nothing is left.
     """
     findings = list(_findings(document, schema))
     if not findings:
         return document.data, ()
-    data = deepcopy(document.data)
+    data = deepcopy(document.data) if len(findings) < MOST_PROBLEMS else {}
     for finding in findings:
         data = _without(data, finding)
     return data, tuple(sorted({problem for finding in findings for problem in _problems(document, finding)}))
 
 
 def _findings(document: Document, schema: str) -> Iterator[_Finding]:
-    errors: list[Any] = list(_validator(schema).iter_errors(document.data))
+    errors: list[Any] = list(islice(_validator(schema).iter_errors(document.data), MOST_PROBLEMS))
     unknown = {
         tuple(error.absolute_path): _unknown_keys(error.instance, error.schema["properties"])
         for error in errors
@@ -120,7 +126,8 @@ def _cut(data: Any, path: Path) -> Any:
 
 def _unknown_keys(value: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, str]:
     absent = [name for name in known if name not in value]
-    return {key: nearest(key, absent) for key in value if key not in known}
+    unknown = [key for key in value if key not in known]
+    return {key: nearest(key, absent) if number < MOST_PROBLEMS else "" for number, key in enumerate(unknown)}
 
 
 def did_you_mean(word: str, known: Iterable[str], otherwise: str = "") -> str:
@@ -142,10 +149,22 @@ def nearest(word: str, known: Iterable[str]) -> str:
 
 
 @lru_cache(maxsize=16)
-def _validator(schema: str) -> Draft202012Validator:
+def _validator(schema: str) -> Any:
     contents = shipped_json(schema)
     Draft202012Validator.check_schema(contents)
-    return Draft202012Validator(contents)
+    return _Validator(contents)
+
+
+def _unique(validator: Any, demanded: bool, value: Any, schema: Any) -> Iterator[ValidationError]:  # noqa: ARG001
+    """jsonschema's own compares all items with all others where they cannot be sorted, which takes minutes on a
+    long list of texts and numbers."""
+    if demanded and isinstance(value, list):
+        distinct = {(type(item), str(item)) for item in value}
+        if len(distinct) < len(value):
+            yield ValidationError("items repeat")
+
+
+_Validator: Any = extend(Draft202012Validator, {"uniqueItems": _unique})  # type: ignore[no-untyped-call]
 
 
 def _problems(document: Document, finding: _Finding) -> Iterable[Problem]:
@@ -176,7 +195,7 @@ def _problems(document: Document, finding: _Finding) -> Iterable[Problem]:
 
 def _unknown(document: Document, finding: _Finding) -> Iterator[Problem]:
     known = finding.schema["properties"]
-    for key, meant in finding.unknown.items():
+    for key, meant in islice(finding.unknown.items(), MOST_PROBLEMS):
         hint = f"did you mean {meant!r}?" if meant else f"known: {', '.join(known)}"
         message = f"{_name(finding.path)} has no key {_show(key)}"
         yield document.problem((*finding.path, key), "WV110", message, hint, at_key=True)

@@ -172,7 +172,7 @@ def _check_tier(page: Page, path: Path, name: str, known: Known) -> Iterator[Pro
     if name == "requested" and path[:1] == ("failover",):
         message = "'requested' says nothing here: it is clear only once a request is there"
         yield page.document.problem(path, "WV301", message, "name a model or a tier")
-    if name in TIERS and known.catalog is not None and not known.catalog.of_tier(name):
+    if name in TIERS and known.catalog is not None and known.models and not known.catalog.of_tier(name):
         message = f"no model is of the tier {name!r}, so the nearest other tier serves"
         yield page.document.problem(path, "WV315", message, severity="warning")
 
@@ -181,16 +181,21 @@ def _check_learners(page: Page) -> Iterator[Problem]:
     learners = (
         tuple(page.document.data.get("learners") or ()) if isinstance(page.document.data, Mapping) else ()
     )
-    used: set[str] = set()
+    asked: set[str] = set()
     for index, rule in page.items("rules"):
         action = rule.get("then") or {}
         name = action.get("by")
         if name is not None:
-            used.add(name)
+            asked.add(name)
             if name not in learners:
                 message = f"there is no learner {name!r}"
                 hint = did_you_mean(name, learners, "declare it under learners")
                 yield page.document.problem(("rules", index, "then", "by"), "WV303", message, hint)
+        if rule.get("guard") is not True and "failover" in action:
+            message = "only a guard can forbid failover: a pin or a learner may outrank this rule"
+            hint = "make it a guard, or remove failover"
+            where = ("rules", index, "then", "failover")
+            yield page.document.problem(where, "WV319", message, hint, at_key=True)
         if rule.get("guard") is True and "choose" in action:
             message = "a guard says where a request goes; it cannot leave that to a learner"
             where = ("rules", index, "then", "choose")
@@ -198,7 +203,7 @@ def _check_learners(page: Page) -> Iterator[Problem]:
                 where, "WV316", message, "write use: and one model or tier", at_key=True
             )
     for name in page.section("learners"):
-        if name not in used:
+        if name not in asked and asked <= set(learners):  # else the misspelt one is probably this
             message = f"no rule leaves a choice to the learner {name!r}"
             path = ("learners", name)
             yield page.document.problem(path, "WV314", message, "remove it", at_key=True, severity="warning")

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from engine.policy.expression import CODES as EXPRESSION_CODES
 
 CODES: Mapping[str, str] = {
-    "WV100": "The file or folder cannot be read, or something failed inside the engine.",
-    "WV101": "The text is not YAML.",
+    "WV100": "Something failed inside the engine while it read the policies.",
+    "WV101": "The file cannot be read, or its text is not YAML.",
     "WV102": "A key is written twice in one mapping.",
     "WV103": "A key is not text, or other YAML readers would not take it for text.",
     "WV104": "The file is too large, too deeply nested, or has too many values or aliases.",
@@ -42,6 +42,7 @@ CODES: Mapping[str, str] = {
     "WV316": "A guard leaves its choice to a learner.",
     "WV317": "The set has no models.",
     "WV318": "A learner tells tasks apart by a value that hardly repeats.",
+    "WV319": "A rule that is no guard forbids failover.",
     "WV501": "A case does not come out as expected.",
     "WV502": "The cases fire fewer rules than demanded.",
     "WV503": "A case has a value that no request can have.",
