@@ -105,7 +105,7 @@ def _contains(container: Any, value: Any) -> Any:
     return runtime.contains_item(container, value)
 
 
-def _has_part(text: str, part: str) -> bool:
+def _has_part(text: Any, part: Any) -> bool:
     """Its own method is lost when two strings are added."""
     if isinstance(text, str) and isinstance(part, str):
         return part in text

@@ -7,6 +7,9 @@ from engine.policy.expression.judgement import Judgement
 from engine.policy.expression.syntax import Span
 from engine.policy.expression.types import DYN, Type
 
+# A name of eight thousand characters is not worth repeating.
+MESSAGE_LIMIT = 200
+
 
 @dataclass(slots=True)
 class Notes:
@@ -18,6 +21,7 @@ class Notes:
         self, span: Span, code: str, message: str, hint: str = "", severity: Severity = "error"
     ) -> Judgement:
         """After an error a part is `dyn`, which fits everywhere: one mistake is one complaint."""
+        message = message if len(message) <= MESSAGE_LIMIT else message[:MESSAGE_LIMIT] + "…"
         self.complaints.append(Complaint(span.line, span.column, code, message, hint, severity))
         return Judgement(DYN, proven=False)
 

@@ -9,6 +9,7 @@ its environment takes 0.2 s and raises the recursion limit, so it is made when f
 """
 
 import re
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -19,7 +20,7 @@ import celpy
 import lark
 from celpy import celtypes
 from celpy.adapter import json_to_cel
-from celpy.celparser import CELParseError
+from celpy.celparser import CELParser
 from celpy.evaluation import CELEvalError
 
 from engine.policy.expression.complaints import Complaint, EvaluationError
@@ -52,8 +53,8 @@ def parse(text: str) -> Parsed | Complaint:
     if refused is not None:
         return refused
     try:
-        tree = _environment().compile(text)
-    except CELParseError as error:
+        tree = _grammar().parse(text)
+    except lark.exceptions.LarkError as error:
         return _syntax_complaint(text, error)
     try:
         node = convert(tree)
@@ -104,8 +105,7 @@ def _place(text: str, offset: int) -> tuple[int, int]:
     return before.count("\n") + 1, offset - before.rfind("\n")
 
 
-def _syntax_complaint(text: str, error: CELParseError) -> Complaint:
-    cause = error.__context__
+def _syntax_complaint(text: str, cause: Exception) -> Complaint:
     if isinstance(cause, lark.UnexpectedToken) and cause.token.type != "$END":
         line, column = cause.line, cause.column
         message = f"unexpected {str(cause.token)[:40]!r}"
@@ -120,11 +120,44 @@ def _syntax_complaint(text: str, error: CELParseError) -> Complaint:
     return Complaint(line, column, "WV200", message, hint)
 
 
+class _Placed(CELParser):
+    """cel-python's parser, but `true` and `false` keep their places: its own callback drops them."""
+
+    @staticmethod
+    def ambiguous_literals(token: lark.Token) -> lark.Token:
+        if token.value in ("true", "false"):
+            return lark.Token.new_borrow_pos("BOOL_LIT", token.value, token)
+        return token
+
+
+@lru_cache(maxsize=1)
+def _grammar() -> lark.Lark:
+    """It is kept by the class, one for the whole process, so ours is made beside it and taken out.
+
+    Parsing keeps its state to itself: any number of threads may share the grammar. Threads that come first
+    together each make one, and all but one are thrown away."""
+    theirs = _swap_grammar(None)
+    _Placed()
+    ours = _swap_grammar(theirs)
+    assert ours is not None
+    if theirs is None:
+        _swap_grammar(ours)
+    return ours
+
+
+def _swap_grammar(grammar: lark.Lark | None) -> lark.Lark | None:
+    held = CELParser.CEL_PARSER
+    CELParser.CEL_PARSER = grammar
+    return held
+
+
 @lru_cache(maxsize=1)
 def _environment() -> celpy.Environment:
-    """Parsing and evaluating keep their state to themselves, so any number of threads may share it. Threads that
-    come first together each build one, and all but one are thrown away."""
-    return celpy.Environment(runner_class=celpy.InterpretedRunner)
+    _grammar()  # so that the environment does not make another
+    limit = sys.getrecursionlimit()
+    made = celpy.Environment(runner_class=celpy.InterpretedRunner)
+    sys.setrecursionlimit(max(limit, sys.getrecursionlimit()))  # it may have lowered what others raised
+    return made
 
 
 def interpret(tree: Any, roots: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]]) -> Any:

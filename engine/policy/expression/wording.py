@@ -7,7 +7,7 @@ from engine.policy.expression.types import Type, is_number, kind_of
 
 
 def did_you_mean(name: str, names: Iterable[str]) -> str:
-    close = get_close_matches(name, list(names), 1, 0.6)
+    close = get_close_matches(name[:64], list(names), 1, 0.6)
     return f"did you mean {close[0]!r}?" if close else ""
 
 

@@ -6,6 +6,7 @@ difference has its case. Everything else must agree. WEAVE_DIFFERENTIAL_CASES ra
 
 import math
 import os
+import traceback
 from typing import Any
 
 import celpy
@@ -289,17 +290,22 @@ def roots(draw: Draw) -> dict[str, Any]:
 MENDED: Any = {"contains": lambda text, part: celtypes.BoolType(part in text)}
 
 FAILED = object()
-OUTSIDE = object()  # the reference let one of Python's own errors through
+OUTSIDE = object()  # the reference let an error through where it should have kept it as a value
 
 
 def by_reference(text: str, inputs: dict[str, Any]) -> Any:
     context = {name: to_cel(value) for name, value in inputs.items()}
     try:
         return plain(celpy.InterpretedRunner(REFERENCE, REFERENCE.compile(text), MENDED).evaluate(context))
-    except CELEvalError:
-        return FAILED
+    except CELEvalError as error:
+        return OUTSIDE if escaped(error) else FAILED
     except Exception:
         return OUTSIDE
+
+
+def escaped(error: Exception) -> bool:
+    """Errors are values to the reference, but inside map(), filter() and exists_one() it raises them past `||`."""
+    return any(frame.name == "sub_expr" for frame in traceback.extract_tb(error.__traceback__))
 
 
 def by_us(expression: Expression, inputs: dict[str, Any]) -> Any:
