@@ -32,7 +32,7 @@ class Limits:
     completion_tokens: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class WireMap:
     """The YAML file as values; its own sentences say what each list means."""
 
@@ -55,6 +55,9 @@ class WireMap:
     models: Mapping[str, tuple[str, ...]]
     budgets: Mapping[str, int]
     efforts: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        return f"WireMap({self.name})"
 
     def is_model(self, kind: str, model_id: str) -> bool:
         """Whether a provider's model id is one of those the file lists under `models.<kind>`."""
