@@ -210,6 +210,10 @@ def _message(answer: Answer, prompt: Prompt) -> dict[str, Any]:
     }
 
 
+def call_id(key: str) -> str:
+    return f"toolu_01{token(22, key)}"
+
+
 def _block(block: Block) -> dict[str, Any]:
     match block:
         case Say(text):
@@ -219,7 +223,7 @@ def _block(block: Block) -> dict[str, Any]:
         case Call(key, name, arguments):
             return {
                 "type": "tool_use",
-                "id": f"toolu_01{token(22, key)}",
+                "id": call_id(key),
                 "name": name,
                 "input": _input(arguments),
             }

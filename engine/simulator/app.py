@@ -143,7 +143,8 @@ class Application:
         read, written = self.cache.use(owner, prompt.segments, RULES[provider.dialect], time.monotonic())
         tokens = spent(thought, prompt, read, written)
         name = f"{prompt.digest}/{self.seed}/{record.number}"
-        return Answer(name, int(record.at), thought.blocks, thought.stop, thought.sequence, tokens)
+        record.answer = Answer(name, int(record.at), thought.blocks, thought.stop, thought.sequence, tokens)
+        return record.answer
 
     async def _send_refusal(
         self, refused: Refused, wire: Wire, provider: Provider, record: Received, channel: Channel

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.simulator.dice import roll
+from engine.simulator.prompt import Answer
 
 Message = MutableMapping[str, Any]
 Send = Callable[[Message], Awaitable[None]]
@@ -18,8 +19,8 @@ Receive = Callable[[], Awaitable[Message]]
 class Received:
     """One request as it came and what became of it. Changes while it is answered.
 
-    `sent` counts bytes of the reply's body; `done` says all of it was handed over; `client_gone` that the
-    client left before that; `trouble` names what went wrong on purpose.
+    `sent` counts bytes of the reply's body; `done` says all of it was handed over; `client_gone` that the client
+    left before that; `trouble` names what went wrong on purpose; `answer` is what the model had to say, once asked.
     """
 
     number: int
@@ -36,6 +37,7 @@ class Received:
     done: bool = False
     client_gone: bool = False
     trouble: str = ""
+    answer: Answer | None = None
 
     def summary(self) -> dict[str, Any]:
         """All but the body, for the control endpoint."""

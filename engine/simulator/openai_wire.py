@@ -298,10 +298,14 @@ def _thought(text: str, dialect: Dialect) -> dict[str, Any]:
     return shown
 
 
+def call_id(key: str) -> str:
+    return f"call_{token(24, key)}"
+
+
 def _call(call: Call, arguments: str | None = None) -> dict[str, Any]:
     written = call.arguments if arguments is None else arguments
     return {
-        "id": f"call_{token(24, call.key)}",
+        "id": call_id(call.key),
         "type": "function",
         "function": {"name": call.name, "arguments": written},
     }
