@@ -22,6 +22,57 @@ Roots = Mapping[str, Any]
 COST_LIMIT = 100_000
 
 
+class Proof:
+    """What is behind an expression: its syntax and what the checker found. A pickle carries only the text and the
+    vocabulary, so that a thousand rules compiled in a worker process load in milliseconds; the rest is made again
+    when it is asked for, which a ladder never does."""
+
+    __slots__ = ("_checker", "_parsed", "_run", "source", "vocabulary")
+
+    def __init__(self, source: str, vocabulary: Vocabulary) -> None:
+        self.source, self.vocabulary = source, vocabulary
+        self._parsed: Parsed | None = None
+        self._checker: Checker | None = None
+        self._run: Callable[[Roots], Any] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Proof, (self.source, self.vocabulary)
+
+    @property
+    def parsed(self) -> Parsed:
+        if self._parsed is None:
+            parsed = parse(self.source)
+            assert isinstance(parsed, Parsed)  # it was, or there would be no expression
+            self._parsed = parsed
+        return self._parsed
+
+    @property
+    def checker(self) -> Checker:
+        if self._checker is None:
+            checker = Checker(self.vocabulary)
+            checker.check(self.parsed.node)
+            self._checker = checker
+        return self._checker
+
+    @property
+    def run(self) -> Callable[[Roots], Any]:
+        """The expression's own function, made when first called: inside a ladder it never is."""
+        made = self._run
+        if made is None:
+            node, table = self.parsed.node, self.checker.table
+            made = self._run = function_for(node, table) if table[node].proven else self._interpret
+        return made
+
+    def _interpret(self, roots: Roots) -> Any:
+        return interpret(self.parsed.tree, self.held(roots), FUNCTIONS)
+
+    def held(self, roots: Roots) -> dict[str, Any]:
+        """Only what is read is handed to the interpreter: it converts everything it is given."""
+        wanted = _wanted(self.checker.reads)
+        held = {name: _held(roots[name], fields) for name, fields in wanted.items() if name in roots}
+        return {**NAMESPACES, **held}
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Expression:
     """Checked text. `compiled` says whether it became Python; if not, cel-python interprets it, slowly."""
@@ -32,17 +83,14 @@ class Expression:
     cost: int  # at most, in units of about one comparison
     names: frozenset[str]  # what it reads, as in `features.tool_count`; roots read whole stand alone
     expected: Expected
-    parsed: Parsed = field(repr=False)
-    vocabulary: Vocabulary = field(repr=False)
-    judged: Mapping[Node, Judgement] = field(repr=False)
-    _run: Callable[[Roots], Any] = field(repr=False)
+    proof: Proof = field(repr=False)
 
     def evaluate(self, roots: Roots) -> Any:
         """The value for these inputs; EvaluationError where there is none.
 
         Variables are read from `roots["variables"]`; see `with_variables`."""
         try:
-            value = self._run(roots)
+            value = self.proof.run(roots)
         except EvaluationError:
             raise
         except Exception as error:
@@ -66,29 +114,20 @@ def compile_expression(
     if isinstance(parsed, Complaint):
         return None, (parsed,)
     expected = _expected(expect)
-    checker = Checker(vocabulary)
-    judgement = checker.check(parsed.node)
-    complaints = checker.notes.complaints
-    complaints += _whole_complaints(parsed, checker, judgement, expected, cost_limit)
+    proof = Proof(source, vocabulary)
+    checker = proof.checker
+    judgement = checker.table[parsed.node]
+    complaints = [
+        *checker.notes.complaints,
+        *_whole_complaints(parsed, checker, judgement, expected, cost_limit),
+    ]
     ordered = tuple(sorted(complaints, key=lambda each: (each.line, each.column, each.code)))
     if any(each.severity == "error" for each in ordered):
         return None, ordered
     names = _names(checker.reads)
-    proven = judgement.proven
-    run = _Function(parsed.node, checker.table) if proven else _interpreter(parsed, checker.reads)
-    expression = Expression(
-        source,
-        judgement.type,
-        judgement.proven,
-        judgement.cost,
-        names,
-        expected,
-        parsed,
-        vocabulary,
-        checker.table,
-        run,
-    )
-    return expression, ordered
+    return Expression(
+        source, judgement.type, judgement.proven, judgement.cost, names, expected, proof
+    ), ordered
 
 
 def _expected(expect: str) -> Expected:
@@ -153,20 +192,6 @@ def _names(reads: Iterable[Path]) -> frozenset[str]:
     return frozenset(".".join(path[:2]) for path in reads)
 
 
-class _Function:
-    """An expression's own function, made when first called: inside a ladder it never is."""
-
-    def __init__(self, node: Node, table: Mapping[Node, Judgement]) -> None:
-        self._node, self._table = node, table
-        self._made: Callable[[Roots], Any] | None = None
-
-    def __call__(self, roots: Roots) -> Any:
-        made = self._made
-        if made is None:
-            made = self._made = function_for(self._node, self._table)
-        return made(roots)
-
-
 def function_for(node: Node, table: Mapping[Node, Judgement]) -> Callable[[Roots], Any]:
     """A function of the roots that computes one checked node."""
     generator = Generator()
@@ -174,16 +199,6 @@ def function_for(node: Node, table: Mapping[Node, Judgement]) -> Callable[[Roots
     code = code_of([*generator.prelude(), ast.Return(made)])
     function: Callable[[Roots], Any] = function_of(code, generator.patterns)
     return function
-
-
-def _interpreter(parsed: Parsed, reads: Iterable[Path]) -> Callable[[Roots], Any]:
-    wanted = _wanted(reads)
-
-    def run(roots: Roots) -> Any:
-        held = {name: _held(roots[name], fields) for name, fields in wanted.items() if name in roots}
-        return interpret(parsed.tree, {**NAMESPACES, **held}, FUNCTIONS)
-
-    return run
 
 
 def _wanted(reads: Iterable[Path]) -> dict[str, frozenset[str] | None]:
@@ -198,7 +213,6 @@ def _wanted(reads: Iterable[Path]) -> dict[str, frozenset[str] | None]:
 
 
 def _held(root: Any, fields: frozenset[str] | None) -> Any:
-    """Only what is read is handed to the interpreter: it converts everything it is given."""
     if fields is None or not isinstance(root, Mapping):
         return root
     return {field: _value_or_error(root, field) for field in fields if field in root}

@@ -6,7 +6,7 @@ from typing import Any
 from engine.policy.expression.compiled import Expression, Roots, function_for
 from engine.policy.expression.complaints import Complaint
 from engine.policy.expression.generate import failure_text
-from engine.policy.expression.interpreted import FUNCTIONS, NAMESPACES
+from engine.policy.expression.interpreted import FUNCTIONS
 from engine.policy.expression.parse import interpret, parse
 from engine.policy.expression.syntax import Call, Constant, Name, Node, Select, children, is_loop
 
@@ -14,7 +14,7 @@ from engine.policy.expression.syntax import Call, Constant, Name, Node, Select, 
 def explain(expression: Expression, roots: Roots) -> dict[str, Any]:
     """Source text of each part to its value or error text; constants and bare roots are left out."""
     found: dict[str, Any] = {}
-    for node in _parts(expression.parsed.node):
+    for node in _parts(expression.proof.parsed.node):
         text = expression.source[node.span.start : node.span.end]
         if text in found:
             continue
@@ -44,8 +44,8 @@ def _parts(node: Node) -> Iterator[Node]:
 
 def _value(expression: Expression, node: Node, text: str, roots: Roots) -> Any:
     if expression.compiled:
-        return function_for(node, expression.judged)(roots)
+        return function_for(node, expression.proof.checker.table)(roots)
     parsed = parse(text)
     if isinstance(parsed, Complaint):
         return parsed.message
-    return interpret(parsed.tree, {**NAMESPACES, **roots}, FUNCTIONS)
+    return interpret(parsed.tree, expression.proof.held(roots), FUNCTIONS)

@@ -8,8 +8,10 @@ rungs are walked one by one instead, slower but with each error kept to its own 
 """
 
 import ast
+import marshal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from types import CodeType
 from typing import Any, Literal
 
 from engine.policy.expression.check import Checker
@@ -81,13 +83,36 @@ def with_variables(variables: Variables, roots: Roots) -> dict[str, Any]:
     return {**roots, "variables": LazyVariables(dict(variables), roots)}
 
 
-@dataclass(frozen=True, slots=True, eq=False)
 class Ladder:
-    """Call it with the roots. It keeps no state between calls, so any number of threads may."""
+    """Call it with the roots. It keeps no state between calls, so any number of threads may.
 
-    variables: tuple[tuple[str, Expression], ...]
-    rungs: tuple[Rung, ...]
-    _climb: Callable[[Roots], Match] = field(repr=False)
+    It can be pickled, code and all, so that a worker process can do the compiling; like every pickle it is to be
+    loaded only from a process of one's own."""
+
+    __slots__ = ("_climb", "_code", "_patterns", "rungs", "variables")
+
+    def __init__(
+        self, variables: Variables, rungs: Sequence[Rung], code: CodeType, patterns: Mapping[str, str]
+    ) -> None:
+        self.variables, self.rungs = tuple(variables), tuple(rungs)
+        self._code, self._patterns = code, patterns
+        self._climb: Callable[[Roots], Match] = function_of(code, patterns, self._names())
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _load, (self.variables, self.rungs, marshal.dumps(self._code), self._patterns)
+
+    def _names(self) -> dict[str, Any]:
+        """What the code calls by name."""
+        variables = self.variables
+        return {
+            "Match": Match,
+            "failure_text": failure_text,
+            "no_match": Match(None),
+            "with_variables": lambda roots: with_variables(variables, roots),
+            **{f"match_{index}": Match(index) for index in range(len(self.rungs))},
+            **{f"rung_{index}": rung.expression.evaluate for index, rung in enumerate(self.rungs)},
+            **{f"variable_{index}": each.evaluate for index, (_, each) in enumerate(variables)},
+        }
 
     def __call__(self, roots: Roots) -> Match:
         try:
@@ -115,19 +140,16 @@ def compile_ladder(variables: Variables, rungs: Sequence[Rung]) -> Ladder:
         if kind_of(rung.expression.type) not in ("bool", "dyn"):
             raise ValueError(f"{rung.name}: a rung is a bool, not a {rung.expression.type}")
     builder = _Builder(variables)
-    body = builder.body(rungs)
-    climb = function_of(code_of(body), builder.generator.patterns, builder.names)
-    return Ladder(tuple(variables), tuple(rungs), climb)
+    code = code_of(builder.body(rungs))
+    return Ladder(variables, rungs, code, builder.generator.patterns)
+
+
+def _load(variables: Variables, rungs: Sequence[Rung], code: bytes, patterns: Mapping[str, str]) -> Ladder:
+    return Ladder(variables, rungs, marshal.loads(code), patterns)  # noqa: S302 - from our own process
 
 
 class _Builder:
     def __init__(self, variables: Variables) -> None:
-        self.names: dict[str, Any] = {
-            "Match": Match,
-            "failure_text": failure_text,
-            "no_match": Match(None),
-            "with_variables": lambda roots: with_variables(variables, roots),
-        }
         self.generator = Generator(self._read)
         self._variables = {name: (index, each) for index, (name, each) in enumerate(variables)}
         self._ready: set[str] = set()
@@ -145,7 +167,6 @@ class _Builder:
 
     def _rung(self, index: int, rung: Rung) -> list[ast.stmt]:
         condition, fallible = self._condition(f"rung_{index}", rung.expression)
-        self.names[f"match_{index}"] = Match(index)
         found = call("Match", constant(index), load("errors")) if self._reports else load(f"match_{index}")
         test = ast.If(condition, [ast.Return(found)], [])
         if not fallible:
@@ -162,18 +183,18 @@ class _Builder:
     def _condition(self, name: str, expression: Expression) -> tuple[ast.expr, bool]:
         """The Python of an expression here, and whether it may fail."""
         if not expression.compiled or kind_of(expression.type) == "dyn":
-            self.names[name] = expression.evaluate
             return call(name, call("with_variables", load("roots"))), True
         table = self._judged(expression)
-        node = expression.parsed.node
+        node = expression.proof.parsed.node
         return self.generator.expression(node, table), table[node].fallible
 
     def _judged(self, expression: Expression) -> Mapping[Node, Judgement]:
         """On its own an expression takes every variable to be fallible; here we know which are."""
         if not any(name.startswith("variables.") for name in expression.names):
-            return expression.judged
-        checker = Checker(replace(expression.vocabulary, reliable=self._reliable))
-        checker.check(expression.parsed.node)
+            return expression.proof.checker.table
+        proof = expression.proof
+        checker = Checker(replace(proof.vocabulary, reliable=self._reliable))
+        checker.check(proof.parsed.node)
         return checker.table
 
     def _needed(self, expression: Expression) -> list[ast.stmt]:

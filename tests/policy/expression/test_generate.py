@@ -13,7 +13,7 @@ from engine.policy.expression.generate import ALLOWED, Generator, code_of, funct
 def made(text: str, vocabulary: Vocabulary) -> str:
     expression, complaints = compile_expression(text, vocabulary)
     assert expression is not None, complaints
-    return ast.unparse(Generator().expression(expression.parsed.node, expression.judged))
+    return ast.unparse(Generator().expression(expression.proof.parsed.node, expression.proof.checker.table))
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_generated_code_imports_nothing(vocabulary: Vocabulary) -> None:
     expression, _ = compile_expression(text, vocabulary)
     assert expression is not None
     generator = Generator()
-    body = ast.Return(generator.expression(expression.parsed.node, expression.judged))
+    body = ast.Return(generator.expression(expression.proof.parsed.node, expression.proof.checker.table))
     names: set[str] = set()
 
     def collect(code: CodeType) -> None:

@@ -1,5 +1,7 @@
 """Rule lists as one function: order, errors, variables computed once and only when needed."""
 
+import pickle
+import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -185,6 +187,24 @@ def test_a_thousand_rungs_are_one_function(vocabulary: Vocabulary, inputs: Roots
     rules = [f"features.tool_count == {number} && variables.task == 'x{number}'" for number in range(1000)]
     climb = ladder(vocabulary, [*rules, "variables.task == 'plan'"], {"task": "features.phase"})
     assert climb(inputs) == Match(1000)
+
+
+def test_a_ladder_can_be_compiled_elsewhere_and_loaded_quickly(vocabulary: Vocabulary, inputs: Roots) -> None:
+    rules = [
+        "features.anything[0] == 2",
+        "features.language.matches('^x')",
+        FAILS,
+        *(f"variables.task == 'x{number}' && features.turn > {number}" for number in range(300)),
+        "variables.task == 'plan'",
+    ]
+    climb = ladder(vocabulary, rules, {"task": "features.phase", "slow": "features.anything[1]"}, guards=(0,))
+    packed = pickle.dumps(climb)
+    started = time.perf_counter()
+    loaded = pickle.loads(packed)
+    assert time.perf_counter() - started < 0.1
+    assert loaded(inputs) == climb(inputs) == Match(303, ((2, "division by zero"),))
+    assert loaded({**inputs, "features": {}}) == climb({**inputs, "features": {}})
+    assert loaded.rungs[3].expression.explain(with_variables(loaded.variables, inputs))["features.turn"] == 0
 
 
 def test_variables_are_readable_beside_a_ladder(vocabulary: Vocabulary, inputs: Roots) -> None:
