@@ -180,7 +180,7 @@ class Checker:
 
     def _field(self, node: Node, operand: Node, name: str, of: Judgement, asking: bool = False) -> Judgement:
         """Reading a field, or (`asking`) only whether it is there."""
-        path = self._path(operand)
+        path = self.path_of(operand)
         path = None if path is None else (*path, name)
         if path is not None and self._is_global(path):
             self.reads.add(path)
@@ -263,10 +263,10 @@ class Checker:
             part = self._bool(operand, f"a side of {node.operator}")
             parts.append(part)
             needs |= part.needs - (self._facts - outer)
-            self._facts |= known_when(operand, whole, self._path) or NO_FACTS
+            self._facts |= known_when(operand, whole, self.path_of) or NO_FACTS
         self._facts = outer
         judged = together(parts, BOOL)
-        return replace(judged, needs=needs, order=evaluation_order(node, parts, self._facts, self._path))
+        return replace(judged, needs=needs, order=evaluation_order(node, parts, self._facts, self.path_of))
 
     def _choice(self, node: Choice) -> Judgement:
         outer = self._facts
@@ -274,7 +274,7 @@ class Checker:
         branches: list[Judgement] = []
         needs = condition.needs
         for branch, truth in ((node.then, True), (node.otherwise, False)):
-            new = (known_when(node.condition, truth, self._path) or NO_FACTS) - outer
+            new = (known_when(node.condition, truth, self.path_of) or NO_FACTS) - outer
             self._facts = outer | new
             judged = self.check(branch)
             branches.append(judged)
@@ -439,7 +439,7 @@ class Checker:
                 return self.check(bodies[0])
             self.notes.compiled_only = self.notes.compiled_only or node.at
             test = self._bool(bodies[0], "the condition of map()")
-            new = (known_when(bodies[0], True, self._path) or NO_FACTS) - self._facts
+            new = (known_when(bodies[0], True, self.path_of) or NO_FACTS) - self._facts
             self._facts |= new
             made = self.check(bodies[1])
             return replace(together([test, made], made.type), needs=test.needs | (made.needs - new))
@@ -473,17 +473,17 @@ class Checker:
 
     # --- paths and complaints
 
-    def _path(self, node: Node) -> Path | None:
+    def path_of(self, node: Node) -> Path | None:
         """`hints.task` as ("hints", "task"), a loop's variable under its own key; None where something is computed."""
         match node:
             case Name():
                 loop = None if node.absolute else self._scope.get(node.name)
                 return (loop.key if loop else node.name,)
             case Select():
-                before = self._path(node.operand)
+                before = self.path_of(node.operand)
                 return None if before is None else (*before, node.field)
             case Index(index=Constant(kind="string", value=name)):
-                before = self._path(node.operand)
+                before = self.path_of(node.operand)
                 return None if before is None else (*before, name)
             case _:
                 return None

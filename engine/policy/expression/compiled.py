@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from engine.policy.expression.check import Checker
 from engine.policy.expression.complaints import Complaint, EvaluationError
+from engine.policy.expression.facts import known_when
 from engine.policy.expression.generate import Generator, code_of, failure_text, function_of
 from engine.policy.expression.interpreted import FUNCTIONS, NAMESPACES
-from engine.policy.expression.judgement import Judgement
+from engine.policy.expression.judgement import NO_FACTS, Judgement
 from engine.policy.expression.parse import Parsed, failed, interpret, parse
 from engine.policy.expression.syntax import Node, Path
 from engine.policy.expression.types import NUMBERS, Type, kind_of
@@ -98,6 +99,15 @@ class Expression:
         if self.expected != "any" and kind_of(self.type) == "dyn" and not _is_a(self.expected, value):
             raise EvaluationError(f"the value is no {self.expected}")
         return value
+
+    @property
+    def parsed(self) -> Parsed:
+        return self.proof.parsed
+
+    @property
+    def present(self) -> frozenset[Path]:
+        """The fields that are there wherever this is true, as in ("hints", "task"); for `Vocabulary.where`."""
+        return known_when(self.proof.parsed.node, True, self.proof.checker.path_of) or NO_FACTS
 
     def explain(self, roots: Roots) -> dict[str, Any]:
         """Every part of the text with its value, or with the text of its error; the whole comes first."""

@@ -92,3 +92,16 @@ def test_the_enum_of_a_variable_reaches_the_comparison(vocabulary: Vocabulary) -
     assert compile_expression("variables.task in ['plan', 'debug']", larger)[1] == ()
     _, complaints = compile_expression("variables.task in ['plan', 'debgu']", larger)
     assert [(each.code, each.hint) for each in complaints] == [("WV212", "did you mean 'debug'?")]
+
+
+def test_a_place_behind_a_condition_knows_what_the_condition_proves(vocabulary: Vocabulary) -> None:
+    condition, _ = compile_expression(
+        "features.turn > 0 && has(hints.task) && !(!has(features.file.lines) || features.subagent)",
+        vocabulary,
+    )
+    assert condition is not None
+    assert condition.present == {("hints", "task"), ("features", "file"), ("features", "file", "lines")}
+    inside = vocabulary.where(condition.present)
+    assert compile_expression("hints.task + string(features.file.lines)", inside, "string")[1] == ()
+    assert compile_expression("hints.private", inside)[1][0].code == "WV205"
+    assert compile_expression("hints.task", vocabulary)[1][0].code == "WV205"
