@@ -47,6 +47,7 @@ class Forwarding:
         self._protocol = protocol
         self._context = context
         self._tap = protocol.tap()
+        self._frames = WholeFrames()
         self._filter = UsageFilter() if withhold_usage else None
 
     @property
@@ -71,16 +72,20 @@ class Forwarding:
 
     def feed(self, chunk: bytes) -> bytes:
         self._tap.feed(chunk)
-        return self._filter.feed(chunk) if self._filter else chunk
+        whole = self._frames.feed(chunk)
+        return self._filter.feed(whole) if self._filter else whole
 
     def close(self) -> bytes:
-        rest = self._filter.close() if self._filter else b""
+        rest = self._frames.close()
+        if self._filter:
+            rest = self._filter.feed(rest) + self._filter.close()
         told_by_provider = self._tap.ended
         self._tap.close()
         if self._tap.fault is None or told_by_provider:
             return rest
+        # What was cut off in the middle of a frame stays behind: the client could not read it.
         writer = self._protocol.event_writer(self._context)
-        return rest + b"\n\n" + b"".join([*writer.feed(Broke(self._tap.fault)), *writer.close()])
+        return b"".join([*writer.feed(Broke(self._tap.fault)), *writer.close()])
 
 
 class Translation:
@@ -118,6 +123,36 @@ class Translation:
                 self.stop, self.usage, self.ended = stop.reason, usage, True
             case Broke(fault=fault):
                 self.fault, self.ended = fault, True
+
+
+class WholeFrames:
+    """Hands bytes on up to the last blank line and keeps the rest, so that an end can be written behind a whole
+    frame. Nothing is lost by that: a client cannot read half a frame either."""
+
+    def __init__(self) -> None:
+        self._held: list[bytes] = []
+        self._tail = b""  # the last bytes of what is held: a blank line may begin in them
+
+    def feed(self, chunk: bytes) -> bytes:
+        before = self._tail
+        joined = before + chunk
+        end = max(joined.rfind(mark) + len(mark) if mark in joined else 0 for mark in _BLANK_LINES)
+        end -= len(before)
+        if end <= 0:
+            self._held.append(chunk)
+            self._tail = joined[-3:]
+            return b""
+        whole = b"".join([*self._held, chunk[:end]])
+        self._tail = chunk[end:][-3:]
+        self._held = [chunk[end:]] if end < len(chunk) else []
+        return whole
+
+    def close(self) -> bytes:
+        rest, self._held = b"".join(self._held), []
+        return rest
+
+
+_BLANK_LINES = (b"\n\n", b"\n\r\n", b"\r\r")
 
 
 class UsageFilter:

@@ -9,6 +9,7 @@ A provider that answers a stream request with one JSON object is read as if it h
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from engine import wire
@@ -74,8 +75,7 @@ class StreamReader(ABC):
                 events += unfold(self._read_whole(wire.loads(b"".join(self._whole))))
                 self._ended = True
                 return events
-            for _, data in self._frames.close():
-                self._read(data, events)
+            self._read_tail(events)
             if not self._ended:
                 self._finish(events)
         except UpstreamError as error:
@@ -85,6 +85,12 @@ class StreamReader(ABC):
         if not self._ended:
             self._break(hung_up(), events)
         return events
+
+    def _read_tail(self, events: list[Event]) -> None:
+        """A last frame without its blank line counts where it is whole; where it is not, it was cut off."""
+        with suppress(*MALFORMED):
+            for _, data in self._frames.close():
+                self._read(data, events)
 
     def _begin(self, chunk: bytes) -> bool:
         """Whether it is known by now what the bytes are: frames, or one JSON object."""

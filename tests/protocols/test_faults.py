@@ -1,0 +1,83 @@
+"""Providers' errors, whatever they are wrapped in."""
+
+from typing import Any
+
+import pytest
+
+from engine.protocols.faults import fault_in_stream, read_fault, retry_after
+from engine.protocols.mapping import wire_map
+
+CHAT, CLAUDE = wire_map("openai_chat"), wire_map("anthropic_messages")
+
+CASES: list[tuple[str, int, bytes, str, str]] = [
+    ("a code of its own", 404, b'{"error":{"message":"m","code":"model_not_found"}}', "not_found", "m"),
+    ("a status", 401, b'{"error":{"message":"m","type":"invalid_request_error"}}', "authentication", "m"),
+    ("a quota", 429, b'{"error":{"message":"m","code":"insufficient_quota"}}', "billing", "m"),
+    ("a type", 400, b'{"error":{"message":"m","type":"rate_limit_error"}}', "rate_limit", "m"),
+    ("overload", 529, b"{}", "overloaded", "{}"),
+    ("a string", 500, b'{"error":"boom"}', "server_error", "boom"),
+    ("a detail", 422, b'{"detail":[{"loc":["x"]}]}', "invalid_request", '[{"loc":["x"]}]'),
+    ("a message", 503, b'{"message":"later"}', "overloaded", "later"),
+    ("a list", 400, b'[{"error":{"code":400,"message":"m"}}]', "invalid_request", "m"),
+    ("a page", 502, b"<html><title>Bad gateway</title></html>", "server_error", "Bad gateway"),
+    ("a page without title", 502, b"<html>", "server_error", "without an API error"),
+    ("plain text", 500, b"upstream died", "server_error", "upstream died"),
+    ("nothing", 504, b"", "timeout", "without an API error"),
+    ("no text at all", 500, b"\xff\xfe\x00", "server_error", "\ufffd"),
+    ("null", 500, b'{"error":null}', "server_error", "null"),
+    ("a message that is none", 500, b'{"error":{"message":{"a":1}}}', "server_error", '{"a":1}'),
+    (
+        "a full context",
+        400,
+        b'{"error":{"message":"exceeds the context window"}}',
+        "context_exceeded",
+        "context",
+    ),
+    ("another 4xx", 418, b"{}", "invalid_request", "{}"),
+]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "words"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
+def test_an_error_reply_becomes_a_fault(status: int, body: bytes, kind: str, words: str) -> None:
+    fault = read_fault(CHAT, status, {}, body)
+    assert (fault.kind, fault.http_status, fault.origin) == (kind, status, "provider")
+    assert words in fault.message or words in fault.detail
+    assert fault.message
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "status"),
+    [
+        ({"type": "overloaded_error", "message": "m"}, "overloaded", 529),
+        ({"code": 429, "message": "m"}, "rate_limit", 429),
+        ({"code": "502", "message": "m"}, "server_error", 502),
+        ("busy", "server_error", 500),
+        (None, "server_error", 500),
+        (7, "server_error", 500),
+    ],
+)
+def test_an_error_inside_a_stream_becomes_a_fault(error: Any, kind: str, status: int) -> None:
+    fault = fault_in_stream(CLAUDE, error)
+    assert (fault.kind, fault.http_status) == (kind, status)
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({}, None),
+        ({"retry-after": "20"}, 20.0),
+        ({"retry-after": " 1.5 "}, 1.5),
+        ({"retry-after-ms": "250", "retry-after": "9"}, 0.25),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:10 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 10.0),
+        ({"retry-after": "Wed, 21 Oct 2026 07:27:00 GMT", "date": "Wed, 21 Oct 2026 07:28:00 GMT"}, 0.0),
+        ({"retry-after": "Wed, 21 Oct 2026 07:28:10 GMT"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "-5"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "nan"}, None),
+    ],
+)
+def test_the_wait_is_read_in_every_form(headers: dict[str, str], seconds: float | None) -> None:
+    assert retry_after(headers) == seconds

@@ -1,0 +1,81 @@
+"""One provider stream on its way to one client."""
+
+from collections.abc import Callable
+
+import pytest
+
+from engine.core.conversation import Text, ToolCall
+from engine.core.reply import Reply, Stop, Usage
+from engine.core.stream import Event, fold, unfold
+from engine.protocols import PROTOCOLS
+from engine.protocols.pipe import WholeFrames, pipe
+from engine.protocols.shape import Protocol, ReplyContext
+
+WriteStream = Callable[[Protocol, list[Event], ReplyContext], bytes]
+ReadStream = Callable[[Protocol, list[bytes]], list[Event]]
+Chunkings = Callable[[bytes], list[list[bytes]]]
+
+REPLY = Reply("id", "m", (Text("hello"), ToolCall("c", "f", '{"a":1}')), Stop("tool_use"), Usage(9, 4))
+PAIRS = [(client, provider) for client in PROTOCOLS for provider in PROTOCOLS]
+each_pair = pytest.mark.parametrize(("client", "provider"), PAIRS)
+
+
+@each_pair
+def test_a_pipe_carries_a_reply_in_any_chunking(
+    client: str,
+    provider: str,
+    write_stream: WriteStream,
+    read_stream: ReadStream,
+    context: ReplyContext,
+    chunkings: Chunkings,
+) -> None:
+    stream = write_stream(PROTOCOLS[provider], list(unfold(REPLY)), context)
+    for chunks in chunkings(stream):
+        one = pipe(PROTOCOLS[client], PROTOCOLS[provider], context, False)
+        out = [one.feed(chunk) for chunk in chunks] + [one.close()]
+        assert (one.content_started, one.ended, one.fault) == (True, True, None)
+        assert (one.stop, one.usage) == ("tool_use", Usage(9, 4))
+        reply = fold(read_stream(PROTOCOLS[client], out))
+        assert isinstance(reply, Reply)
+        assert (reply.parts, reply.stop, reply.usage) == (REPLY.parts, REPLY.stop, REPLY.usage)
+        if client == provider:
+            assert b"".join(out) == stream
+
+
+@each_pair
+def test_a_provider_that_hangs_up_is_told_to_the_client(
+    client: str, provider: str, write_stream: WriteStream, read_stream: ReadStream, context: ReplyContext
+) -> None:
+    stream = write_stream(PROTOCOLS[provider], list(unfold(REPLY)), context)
+    one = pipe(PROTOCOLS[client], PROTOCOLS[provider], context, False)
+    half = one.feed(stream[: stream.index(b"hello") + 9])
+    end = one.close()
+    assert one.fault is not None
+    assert one.fault.kind == "connection"
+    assert b"error" in end
+    assert half == b"" or half.endswith(b"\n\n")
+    assert read_stream(PROTOCOLS[client], [half, end])
+
+
+def test_a_usage_only_the_engine_asked_for_is_withheld(
+    write_stream: WriteStream, context: ReplyContext, chunkings: Chunkings
+) -> None:
+    chat = PROTOCOLS["openai-chat"]
+    stream = write_stream(chat, list(unfold(REPLY)), context)
+    for chunks in chunkings(stream):
+        one = pipe(chat, chat, context, True)
+        out = b"".join([*(one.feed(chunk) for chunk in chunks), one.close()])
+        assert one.usage == Usage(9, 4)
+        assert b'"usage"' not in out
+        assert out.endswith(b"data: [DONE]\n\n")
+        assert all(frame in stream.split(b"\n\n") for frame in out.split(b"\n\n"))
+
+
+@pytest.mark.parametrize("end", [b"\n\n", b"\r\n\r\n", b"\r\r"])
+def test_only_whole_frames_are_handed_on(end: bytes, chunkings: Chunkings) -> None:
+    stream = end.join([b"data: a", b"data: b", b"data: c"])
+    for chunks in chunkings(stream):
+        frames = WholeFrames()
+        handed_on = [frames.feed(chunk) for chunk in chunks]
+        assert b"".join(handed_on).rstrip() == end.join([b"data: a", b"data: b"])
+        assert b"".join([*handed_on, frames.close()]) == stream
