@@ -14,7 +14,7 @@ from engine.core.catalog import TIERS, Catalog
 from engine.core.errors import InvalidDocumentsError, Problem
 from engine.core.policy import Inputs, Policy
 from engine.core.ports import Trust
-from engine.documents import Document, check_shape, did_you_mean, read
+from engine.documents import Document, check_shape, did_you_mean, nearest, read
 from engine.policy.cases import Decide, Decided, check_cases, run_cases
 from engine.policy.catalog import Page, check_catalogs, names_in, read_catalogs
 from engine.policy.check import Known, check_documents, check_policy, serving
@@ -127,7 +127,11 @@ def _kind(document: Document, problems: list[Problem]) -> str | None:
     kind = data.get("kind")
     if isinstance(kind, str) and kind in SCHEMAS:
         return kind
-    if "kind" not in data:
+    meant = next((key for key in data if nearest(key, ["kind"])), "")
+    if meant and "kind" not in data:
+        message, hint = f"the document has no key {meant!r}", "did you mean 'kind'?"
+        problems.append(document.problem((meant,), "WV110", message, hint, at_key=True))
+    elif "kind" not in data:
         hint = "write kind: Catalog or kind: Policy"
         problems.append(document.problem((), "WV115", "the file does not say what it is", hint))
     else:

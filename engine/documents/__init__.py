@@ -5,7 +5,7 @@ The one door to PyYAML and jsonschema.
 
 from engine.documents.places import Document, Path, Place
 from engine.documents.reading import MOST_CHARACTERS, read
-from engine.documents.shape import check_shape, did_you_mean
+from engine.documents.shape import check_shape, did_you_mean, nearest
 from engine.documents.shipped import shipped_json, shipped_names, shipped_text, shipped_yaml
 
 __all__ = [
@@ -15,6 +15,7 @@ __all__ = [
     "Place",
     "check_shape",
     "did_you_mean",
+    "nearest",
     "read",
     "shipped_json",
     "shipped_names",

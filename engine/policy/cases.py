@@ -163,11 +163,14 @@ def _check_inputs(page: Page, path: Path, written: Mapping[str, Any] | None) -> 
 def _wrong(field: Mapping[str, Any], value: Any) -> str:
     kind = field.get("type", "string")
     if not isinstance(value, _PYTHON.get(kind, (object,))) or (isinstance(value, bool) and kind != "boolean"):
-        return (
-            f"is of type {kind}, which {value!r} is not"
-            if not isinstance(value, Mapping | list)
-            else f"is a {kind}"
+        shown = (
+            "a list"
+            if isinstance(value, list)
+            else "a mapping"
+            if isinstance(value, Mapping)
+            else repr(value)
         )
+        return f"is of type {kind}, which {shown} is not"
     if "enum" in field and value not in field["enum"]:
         return f"is never {value!r}"
     low = field.get("minimum")

@@ -92,7 +92,7 @@ def _places(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
 
 def _where_it_holds(vocabulary: Vocabulary, condition: Expression) -> Vocabulary:
     """The vocabulary with the fields required whose presence the condition proves."""
-    proven = known_when(condition.parsed.node, True, _path_of) or NO_FACTS
+    proven = known_when(condition.proof.parsed.node, True, _path_of) or NO_FACTS
     roots = dict(vocabulary.roots)
     for path in proven:
         record = roots.get(path[0])

@@ -1,0 +1,272 @@
+# ruff: noqa: E501 - hostile texts fit no line
+import dataclasses
+import time
+from collections.abc import Iterator
+from pathlib import Path as File
+from typing import Any
+
+import pytest
+
+from engine.core.errors import InvalidDocumentsError, Problem
+from engine.documents import Document, Path, read, shipped_text
+from engine.documents.places import paths
+from engine.snapshot import build, check, fingerprint
+
+CATALOG, POLICY = "policies/catalog.yaml", "policies/default.yaml"
+SHIPPED = {name: shipped_text(name) for name in (CATALOG, POLICY)}
+
+
+def written(name: str) -> Document:
+    document, problems = read(SHIPPED[name], name)
+    assert document is not None
+    assert not problems
+    return document
+
+
+# The shipped set ------------------------------------------------------------------------------------------------
+
+
+def test_the_shipped_policies_hold_without_a_warning() -> None:
+    snapshot, problems = check(SHIPPED)
+    assert not problems
+    assert snapshot is not None
+    assert snapshot.policy.name == "coding-agents"
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_shipped_file_opens_with_the_schema_that_editors_need(name: str) -> None:
+    first = SHIPPED[name].splitlines()[0]
+    prefix = "# yaml-language-server: $schema=../"
+    assert first.startswith(prefix)
+    assert (File(__file__).parents[1] / first.removeprefix(prefix)).exists()
+
+
+def test_every_shipped_rule_is_fired_and_something_falls_through() -> None:
+    data = written(POLICY).data
+    assert data["tests"]["coverage"] == {"rules": 100}
+    assert any(case["expect"].get("rule") == "default" for case in data["tests"]["cases"])
+
+
+# A set of files -------------------------------------------------------------------------------------------------
+
+
+def test_a_set_with_errors_is_refused_with_all_of_them() -> None:
+    broken = (
+        SHIPPED[POLICY].replace("use: local", "use: locall").replace("features.subagent", "features.subagant")
+    )
+    with pytest.raises(InvalidDocumentsError) as refused:
+        build({**SHIPPED, POLICY: broken})
+    assert [(problem.line, problem.code) for problem in refused.value.problems] == [
+        (17, "WV301"),
+        (39, "WV201"),
+    ]
+
+
+def test_tests_run_at_build_unless_told_not_to() -> None:
+    failing = {**SHIPPED, POLICY: SHIPPED[POLICY].replace("expect: {model: haiku}", "expect: {model: opus}")}
+    assert check(failing)[0] is None
+    assert build(failing, run_tests=False).policy.name == "coding-agents"
+
+
+def test_warnings_serve_and_are_kept() -> None:
+    warned = {**SHIPPED, CATALOG: SHIPPED[CATALOG].replace("    usd: {in: 0, out: 0}\n", "")}
+    snapshot = build(warned)
+    assert [problem.code for problem in snapshot.problems] == ["WV309"]
+
+
+def test_one_broken_file_does_not_make_the_names_of_others_unknown() -> None:
+    _, problems = check({**SHIPPED, CATALOG: SHIPPED[CATALOG] + "\n  - nonsense: [\n"})
+    assert {problem.file for problem in problems} == {CATALOG}
+
+
+def test_nothing_is_refused() -> None:
+    snapshot, problems = check({})
+    assert snapshot is None
+    assert problems
+
+
+def test_a_snapshot_never_changes() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        build(SHIPPED).fingerprint = "x"  # type: ignore[misc]  # the point of the test
+
+
+def test_a_fingerprint_tells_names_and_texts_apart_but_not_folders() -> None:
+    same = {"/etc/weave/catalog.yaml": SHIPPED[CATALOG], "/etc/weave/default.yaml": SHIPPED[POLICY]}
+    assert fingerprint(SHIPPED) == fingerprint(same) == fingerprint(dict(reversed(SHIPPED.items())))
+    others = [{"a": "bc"}, {"ab": "c"}, {"a": "b", "c": ""}, {"a": "\ud800"}, SHIPPED]
+    assert len({fingerprint(files) for files in others}) == len(others)
+
+
+def test_policies_of_a_set_are_all_there_and_one_serves() -> None:
+    second = SHIPPED[POLICY].replace("name: coding-agents", "name: next")
+    snapshot = build({**SHIPPED, "next.yaml": second}, "next")
+    assert set(snapshot.policies) == {"coding-agents", "next"}
+    assert snapshot.policy is snapshot.policies["next"]
+
+
+# Mutations of the shipped files -----------------------------------------------------------------------------------
+
+NAMED = {
+    "use",
+    "by",
+    "endpoint",
+    "protocol",
+    "against",
+    "algorithm",
+    "tier",
+    "kind",
+    "apiVersion",
+    "dialect",
+    "input",
+}
+NAMES = {"choose", "signature", "key", "retry_on", "can"}
+
+# Keys an operator names freely: another name is another thing, not a mistake by itself.
+FREE = ({"endpoints"}, {"models"}, {"aliases"}, {"learners"})
+
+
+def is_free(path: Path) -> bool:
+    return (len(path) == 2 and any(path[0] in names for names in FREE)) or "headers" in path
+
+
+def misspelt(word: str) -> str:
+    return word[:-1] + "q" if not word.endswith("q") else word + "z"
+
+
+def keys() -> Iterator[tuple[str, Path]]:
+    for name in SHIPPED:
+        for path in paths(written(name).data):
+            if path and isinstance(path[-1], str) and not is_free(path):
+                yield name, path
+
+
+def values() -> Iterator[tuple[str, Path]]:
+    for name in SHIPPED:
+        data = written(name).data
+        for path in paths(data):
+            if path and not isinstance(at(data, path), dict | list):
+                yield name, path
+
+
+def names() -> Iterator[tuple[str, Path]]:
+    for name, path in values():
+        owner = next(step for step in reversed(path) if isinstance(step, str))
+        if (
+            owner in (NAMES if isinstance(path[-1], int) else NAMED)
+            or path[0] == "aliases"
+            or "chains" in path
+        ):
+            yield name, path
+
+
+def at(data: Any, path: Path) -> Any:
+    for step in path:
+        data = data[step]
+    return data
+
+
+def edited(name: str, line: int, column: int, old: str, new: str) -> dict[str, str]:
+    lines = SHIPPED[name].split("\n")
+    text = lines[line - 1]
+    assert text[column - 1 :].startswith(old), (text, column, old)
+    lines[line - 1] = text[: column - 1] + new + text[column - 1 + len(old) :]
+    return {**SHIPPED, name: "\n".join(lines)}
+
+
+def source(name: str, path: Path) -> str:
+    """A scalar as it is written, quotes included."""
+    document = written(name)
+    node = document._walk(path)
+    return document.text[node.start : node.end]
+
+
+def where(found: tuple[Problem, ...]) -> set[tuple[str, int]]:
+    return {(problem.file, problem.line) for problem in found if problem.severity == "error"}
+
+
+@pytest.mark.parametrize(("name", "path"), list(keys()), ids=str)
+def test_each_key_misspelt_is_found_where_it_stands(name: str, path: Path) -> None:
+    key = str(path[-1])
+    place = written(name).key_place(path)
+    snapshot, problems = check(edited(name, *place, key, misspelt(key)))
+    assert snapshot is None
+    assert (name, place.line) in where(problems), problems
+
+
+@pytest.mark.parametrize(("name", "path"), list(values()), ids=str)
+@pytest.mark.parametrize("value", ["{a: 1}", "[[1]]"])
+def test_each_value_of_a_wrong_type_is_found_where_it_stands(name: str, path: Path, value: str) -> None:
+    place = written(name).place(path)
+    old = source(name, path)
+    snapshot, problems = check(edited(name, *place, old, value))
+    assert snapshot is None
+    assert (name, place.line) in where(problems), problems
+
+
+@pytest.mark.parametrize(("name", "path"), list(names()), ids=str)
+def test_each_name_of_nothing_is_found_where_it_stands(name: str, path: Path) -> None:
+    place = written(name).place(path)
+    old = source(name, path)
+    snapshot, problems = check(edited(name, *place, old, misspelt(old)))
+    assert snapshot is None
+    assert (name, place.line) in where(problems), problems
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_a_file_cut_off_anywhere_is_refused_or_serves_but_never_breaks(name: str) -> None:
+    text = SHIPPED[name]
+    for end in range(0, len(text), 97):
+        snapshot, problems = check({**SHIPPED, name: text[:end]}, run_tests=False)
+        assert snapshot is not None or problems
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+@pytest.mark.parametrize(
+    "value", ["", " ", "null", "[]", "{}", "5", "a: b", "- a", "kind: Policy", "kind: [Policy]", "\ufeff"]
+)
+def test_a_file_of_something_else_is_refused(name: str, value: str) -> None:
+    snapshot, problems = check({**SHIPPED, name: value})
+    assert snapshot is None
+    assert problems[0].file == name
+
+
+# Hostile files ----------------------------------------------------------------------------------------------------
+
+HEAD = "apiVersion: weave/v1\nkind: Policy\nmetadata: {name: p}\ndefault: {use: frontier}\n"
+
+
+def many(text: str, count: int, between: str = ", ") -> str:
+    return between.join(text.format(n) for n in range(count))
+
+
+HOSTILE = {
+    "10,000 rules": "rules:\n" + many("  - {{name: r{0}, when: features.turn > {0}, then: {{use: small}}}}", 10_000, "\n"),
+    "80,000 keys": many("k{0}: v", 80_000, "\n"),
+    "80,000 choices": f"rules: [{{name: a, when: true, then: {{by: x, choose: [{many('m{0}', 80_000)}]}}}}]",
+    "choices of every type": f"rules: [{{name: a, when: true, then: {{by: x, choose: [{many('m{0}, {0}, [{0}]', 25_000)}]}}}}]",
+    "60,000 features": f"tests: {{cases: [], given: {{features: {{{many('f{0}: 1', 60_000)}}}}}}}",
+    "rules that are none": f"rules: [{many('{0}', 120_000)}]",
+    "a condition of 900,000 characters": f"rules: [{{name: a, then: {{use: small}}, when: '{'a' * 900_000}'}}]",
+    "a condition of brackets": f"rules: [{{name: a, then: {{use: small}}, when: '{'(' * 8000}'}}]",
+    "a condition that never ends": "rules: [{name: a, then: {use: small}, when: '\"" + "\\\\" * 4000 + "'}]",
+    "a pattern that backtracks": "rules: [{name: a, then: {use: small}, when: \"features.agent.matches('((a+)+)+$')\"}]",
+    "nesting": "rules: " + "[" * 5000,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_answered_within_seconds(name: str) -> None:
+    start = time.perf_counter()
+    snapshot, problems = check({CATALOG: SHIPPED[CATALOG], "hostile.yaml": HEAD + HOSTILE[name]})
+    assert time.perf_counter() - start < 15  # measured: under 3 s; hours without the bounds
+    if name != "a pattern that backtracks":  # linear time by construction: patterns are RE2's
+        assert snapshot is None
+        assert {problem.file for problem in problems} == {"hostile.yaml"}
+
+
+def test_the_largest_set_of_rules_is_built_within_seconds() -> None:
+    rules = many("  - {{name: r{0}, when: features.turn > {0}, then: {{use: small}}}}", 2000, "\n")
+    start = time.perf_counter()
+    snapshot = build({CATALOG: SHIPPED[CATALOG], "large.yaml": f"{HEAD}rules:\n{rules}\n"})
+    assert time.perf_counter() - start < 20  # measured: 1.8 s
+    assert snapshot.policy.name == "p"
