@@ -65,7 +65,7 @@ class Proof:
         return made
 
     def _interpret(self, roots: Roots) -> Any:
-        return interpret(self.parsed.tree, self.held(roots), FUNCTIONS)
+        return interpret(self.source, self.held(roots), FUNCTIONS)
 
     def held(self, roots: Roots) -> dict[str, Any]:
         """Only what is read is handed to the interpreter: it converts everything it is given."""

@@ -4,10 +4,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from engine.policy.expression.compiled import Expression, Roots, function_for
-from engine.policy.expression.complaints import Complaint
 from engine.policy.expression.generate import failure_text
 from engine.policy.expression.interpreted import FUNCTIONS
-from engine.policy.expression.parse import interpret, parse
+from engine.policy.expression.parse import interpret
 from engine.policy.expression.syntax import Call, Constant, Name, Node, Select, children, is_loop
 
 
@@ -45,7 +44,4 @@ def _parts(node: Node) -> Iterator[Node]:
 def _value(expression: Expression, node: Node, text: str, roots: Roots) -> Any:
     if expression.compiled:
         return function_for(node, expression.proof.checker.table)(roots)
-    parsed = parse(text)
-    if isinstance(parsed, Complaint):
-        return parsed.message
-    return interpret(parsed.tree, expression.proof.held(roots), FUNCTIONS)
+    return interpret(text, expression.proof.held(roots), FUNCTIONS)

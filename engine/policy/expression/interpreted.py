@@ -225,5 +225,11 @@ FUNCTIONS: dict[str, Function] = {
     "sign": _of_namespace(runtime.sign),
     "sqrt": _of_namespace(runtime.square_root),
     "abs": _of_namespace(abs),
+    "bitAnd": _of_namespace(lambda a, b: a & b),
+    "bitOr": _of_namespace(lambda a, b: a | b),
+    "bitXor": _of_namespace(lambda a, b: a ^ b),
+    "bitNot": _of_namespace(lambda a: ~a),
+    "bitShiftLeft": _of_namespace(runtime.shift_left_int),
+    "bitShiftRight": _of_namespace(runtime.shift_right_int),
 }  # fmt: skip
 NAMESPACES = {"math": "math"}

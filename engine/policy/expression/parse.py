@@ -44,7 +44,6 @@ _SHOWN = 120  # characters of the reference's own error texts
 class Parsed:
     text: str
     node: Node
-    tree: Any  # cel-python's own, for the interpreter
 
 
 @lru_cache(maxsize=4096)
@@ -53,17 +52,23 @@ def parse(text: str) -> Parsed | Complaint:
     if refused is not None:
         return refused
     try:
-        tree = _grammar().parse(text)
+        node = convert(_grammar().parse(text))
     except lark.exceptions.LarkError as error:
         return _syntax_complaint(text, error)
-    try:
-        node = convert(tree)
-        _rewrite_literals(tree)
-        return Parsed(text, node, tree)
     except TooDeepError:
         return Complaint(1, 1, "WV403", "the expression is nested too deeply", "split it into variables")
     except LiteralError as error:
         return Complaint(error.line, error.column, "WV210", error.message)
+    return Parsed(text, node)
+
+
+@lru_cache(maxsize=256)
+def _tree(text: str) -> Any:
+    """The Lark tree of a text that was parsed before. It is over ten times the size of our own nodes, so only trees
+    that are interpreted are kept."""
+    tree = _grammar().parse(text)
+    _rewrite_literals(tree)
+    return tree
 
 
 def _rewrite_literals(tree: Any) -> None:
@@ -160,11 +165,11 @@ def _environment() -> celpy.Environment:
     return made
 
 
-def interpret(tree: Any, roots: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]]) -> Any:
-    """Runs a tree on cel-python. `functions` replace and extend its own; see `interpreted.py`."""
+def interpret(text: str, roots: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]]) -> Any:
+    """Runs a text that parsed on cel-python. `functions` replace and extend its own; see `interpreted.py`."""
     context = {name: to_cel(value) for name, value in roots.items()}
     try:
-        runner = celpy.InterpretedRunner(_environment(), tree, dict(functions))
+        runner = celpy.InterpretedRunner(_environment(), _tree(text), dict(functions))
         return plain(runner.evaluate(context))
     except EvaluationError:
         raise
