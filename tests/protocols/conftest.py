@@ -42,6 +42,19 @@ def recordings() -> Callable[[str], list[Row]]:
 
 
 @pytest.fixture
+def captures() -> list[Row]:
+    """What real agents sent, whichever protocol they speak."""
+    folder = os.environ.get("WEAVE_CAPTURES")
+    if not folder:
+        pytest.skip("WEAVE_CAPTURES names no folder of captured requests")
+    rows: list[Row] = []
+    for path in sorted(Path(folder).glob("*.jsonl.gz")):
+        with gzip.open(path, "rt", encoding="utf-8") as lines:
+            rows += [json.loads(line) for line in lines]
+    return rows
+
+
+@pytest.fixture
 def chunkings() -> Chunkings:
     """A stream whole, byte by byte, and in random bites."""
 

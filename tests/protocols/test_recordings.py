@@ -20,6 +20,7 @@ from engine.core.reply import Reply
 from engine.core.stream import Event, fold, has_content
 from engine.protocols import PROTOCOLS
 from engine.protocols.forward import forward
+from engine.protocols.outbound import outbound
 from engine.protocols.shape import Protocol, ReplyContext
 
 Row = dict[str, Any]
@@ -268,6 +269,29 @@ def test_a_request_in_its_own_protocol_is_forwarded_byte_for_byte(
         assert fixes.edits.keys() <= {"stream_options"}, row["id"]
         sent = forward(raw, request.body, {"model": "another-model"})
         assert sent == raw.replace(orjson.dumps(model_id), b'"another-model"', 1), row["id"]
+
+
+def test_what_real_agents_send_is_forwarded_as_it_is_and_translated(
+    captures: list[Row], model: Model
+) -> None:
+    served: Counter[str] = Counter()
+    for row in captures:
+        path = row["path"].partition("?")[0]
+        home = {"/v1/messages": ANTHROPIC, "/v1/chat/completions": CHAT}.get(path)
+        if home is None:
+            continue
+        raw = orjson.dumps(row["body"])
+        request = home.read_request(row["body"], raw)
+        own = outbound(request, home, model, request.model, "")
+        assert own.edits in ((), ("stream_options",)), row["id"]
+        away = CHAT if home is ANTHROPIC else ANTHROPIC
+        there = away.read_request(orjson.loads(outbound(request, away, model, "other", "").body), b"")
+        assert calls_of(there) == calls_of(request), row["id"]
+        assert results_of(there) == results_of(request), row["id"]
+        assert [tool.name for tool in there.tools] == [t.name for t in request.tools if t.kind == "function"]
+        served[home.name] += 1
+    assert served["anthropic-messages"] > 50
+    assert served["openai-chat"] > 5
 
 
 # ---- the vendors' own types
