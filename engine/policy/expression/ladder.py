@@ -1,7 +1,8 @@
 """A whole list of rules as one Python function: the first rung that holds.
 
 Variables are computed at most once, right before the first rung that mentions them, so the code is a straight
-line and reading a variable is reading a local. A variable that may fail keeps its error until it is read.
+line and reading a variable is reading a local. A variable that may fail keeps its error, as text, until it is read:
+an exception kept in a local would hold its frame in a cycle.
 
 The generated function trusts that inputs are of the vocabulary's types. Where they are not and it raises, the
 rungs are walked one by one instead, slower but with each error kept to its own rung.
@@ -218,7 +219,10 @@ class _Builder:
             self._reliable |= {name}
             return [assign(f"value_{index}", value)]
         computed = [assign(f"value_{index}", value), assign(f"failed_{index}", constant(None))]
-        failed = [assign(f"value_{index}", constant(None)), assign(f"failed_{index}", load("error"))]
+        failed = [
+            assign(f"value_{index}", constant(None)),
+            assign(f"failed_{index}", call("failure_text", load("error"))),
+        ]
         return [_guarded(computed, failed)]
 
     def _read(self, name: str) -> ast.expr:

@@ -29,8 +29,8 @@ _LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 TEXT_LIMIT = 1_000_000
 
 
-def throw(error: Exception) -> NoReturn:
-    raise error
+def throw(message: str) -> NoReturn:
+    raise EvaluationError(message)
 
 
 def _int(value: int) -> int:
