@@ -364,8 +364,6 @@ def _check_answered(waiting: set[str], index: int) -> None:
 def _check_replay(messages: list[Any]) -> None:
     """DeepSeek wants the reasoning of the open tool loop back with its calls."""
     last = max((i for i, message in enumerate(messages) if message["role"] == "user"), default=0)
-    for index, message in enumerate(messages[last:], last):
+    for message in messages[last:]:
         if message.get("tool_calls") and not isinstance(message.get("reasoning_content"), str):
-            raise refuse(
-                f"Missing `reasoning_content` field in the assistant message at message index {index}."
-            )
+            raise refuse("The `reasoning_content` in the thinking mode must be passed back to the API.")

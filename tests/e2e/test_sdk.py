@@ -561,7 +561,7 @@ def test_a_client_that_leaves_takes_the_provider_with_it(client: Client, house: 
     assert _until(lambda: house.last.client_gone)
 
 
-def _until(holds: Callable[[], bool], seconds: float = 3.0) -> bool:
+def _until(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
     end = time.monotonic() + seconds
     while not holds() and time.monotonic() < end:
         time.sleep(0.01)

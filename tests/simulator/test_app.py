@@ -132,7 +132,7 @@ def test_slowness_takes_its_time(chat: Post, directive: str, stream: bool) -> No
 
 
 def test_a_slow_first_token_comes_after_the_headers(simulator: Simulator, http: httpx.Client) -> None:
-    body = {"model": "gpt-4.1", "stream": True, "messages": script("slow_first_token=0.3")}
+    body = {"model": "gpt-4.1", "stream": True, "messages": script("slow_first_token=1")}
     began = time.monotonic()
     with http.stream(
         "POST",
@@ -140,9 +140,9 @@ def test_a_slow_first_token_comes_after_the_headers(simulator: Simulator, http: 
         json=body,
         headers={"authorization": "Bearer k"},
     ) as reply:
-        assert time.monotonic() - began < 0.25
+        assert time.monotonic() - began < 0.9
         reply.read()
-    assert time.monotonic() - began >= 0.3
+    assert time.monotonic() - began >= 1
 
 
 def test_a_stall_with_an_end_goes_on_after_it(messages: Post) -> None:
@@ -155,7 +155,7 @@ def test_a_client_that_leaves_is_noticed_at_once(simulator: Simulator, stream: b
     body = {"model": "gpt-4.1", "stream": stream, "messages": script("stall")}
 
     async def leave() -> None:
-        async with httpx.AsyncClient(timeout=0.2) as client:
+        async with httpx.AsyncClient(timeout=httpx.Timeout(10, read=0.3)) as client:
             with pytest.raises(httpx.ReadTimeout):
                 await client.post(
                     f"{simulator.url('openai')}/chat/completions",
@@ -168,7 +168,7 @@ def test_a_client_that_leaves_is_noticed_at_once(simulator: Simulator, stream: b
     assert not last(simulator).done
 
 
-def _until(holds: Callable[[], bool], seconds: float = 2.0) -> bool:
+def _until(holds: Callable[[], bool], seconds: float = 10.0) -> bool:
     end = time.monotonic() + seconds
     while not holds() and time.monotonic() < end:
         time.sleep(0.005)

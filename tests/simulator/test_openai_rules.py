@@ -130,7 +130,7 @@ def test_what_the_vendor_takes_is_taken(chat: Post, fields: dict[str, Any]) -> N
         ("deepseek", "deepseek-chat", {"messages": [user([image("https://x/y.png")])]}, "Failed to deserialize"),
         ("deepseek", "deepseek-chat", {"messages": [{"role": "developer", "content": "x"}]}, "Failed to deserialize"),
         ("deepseek", "deepseek-chat",
-         {"thinking": {"type": "enabled"}, "messages": [user(), calls("a"), result("a")]}, "Missing `reasoning"),
+         {"thinking": {"type": "enabled"}, "messages": [user(), calls("a"), result("a")]}, "The `reasoning_con"),
         ("openrouter", "anthropic/claude-opus-4.5", {"messages": [user(), result("a")]}, "Invalid parameter: messages"),
     ],
 )  # fmt: skip
