@@ -2,12 +2,17 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from jsonschema import Draft202012Validator
 
+from engine.core.catalog import TIERS, Capability
+from engine.core.decision import Outcome
+from engine.core.policy import RetryCause
 from engine.documents import shipped_json
+from engine.protocols import PROTOCOLS
+from engine.turn import outcome_values
 
 SCHEMAS = [
     "schemas/catalog.v1.schema.json",
@@ -69,3 +74,20 @@ def test_mappings_are_closed_and_lists_are_bounded(name: str) -> None:
             assert field.get("additionalProperties") is False, path
         if field.get("type") == "array" and name != SCHEMAS[2]:
             assert "maxItems" in field, path
+
+
+def test_the_schemas_list_what_the_engine_knows() -> None:
+    catalog, policy = (shipped_json(name) for name in SCHEMAS[:2])
+    model = catalog["$defs"]["model"]["properties"]
+    retry_on = policy["properties"]["failover"]["properties"]["retry_on"]["items"]["enum"]
+    assert set(catalog["$defs"]["endpoint"]["properties"]["protocol"]["enum"]) == set(PROTOCOLS)
+    assert tuple(model["tier"]["enum"]) == TIERS
+    assert set(model["can"]["items"]["enum"]) == set(get_args(Capability))
+    assert {str(cause) for cause in retry_on} == set(get_args(RetryCause))
+
+
+def test_outcome_expressions_read_what_outcomes_hold() -> None:
+    fields = shipped_json(SCHEMAS[2])["properties"]
+    outcome = Outcome("id", 0.0, rating=0.5, labels={"ci": "green"})
+    assert outcome_values(outcome).keys() == fields.keys()
+    assert set(shipped_json(SCHEMAS[2])["required"]) == outcome_values(Outcome("id", 0.0)).keys()

@@ -6,6 +6,8 @@ from pathlib import Path as File
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engine.core.errors import InvalidDocumentsError, Problem
 from engine.documents import Document, Path, read, shipped_text
@@ -228,6 +230,24 @@ def test_a_file_of_something_else_is_refused(name: str, value: str) -> None:
     snapshot, problems = check({**SHIPPED, name: value})
     assert snapshot is None
     assert problems[0].file == name
+
+
+@given(
+    st.sampled_from(sorted(SHIPPED)),
+    st.integers(0),
+    st.integers(0, 30),
+    st.text("{}[]:,-&*!|>'\"#% \n\t0aé~?", max_size=5),
+)
+@settings(max_examples=200, deadline=None)
+def test_any_edit_is_refused_with_problems_in_the_file_or_serves(
+    name: str, at: int, cut: int, put: str
+) -> None:
+    text = SHIPPED[name]
+    start = at % len(text)
+    changed = text[:start] + put + text[start + cut :]
+    snapshot, problems = check({**SHIPPED, name: changed})
+    assert snapshot is not None or problems
+    assert all(1 <= problem.line <= changed.count("\n") + 1 for problem in problems if problem.file == name)
 
 
 # Hostile files ----------------------------------------------------------------------------------------------------

@@ -343,7 +343,8 @@ def _refusal(reader: _Reader, event: Event, code: str, message: str, hint: str =
 
 def _syntax_problem(reader: _Reader, error: yaml.MarkedYAMLError) -> Problem:
     mark = error.problem_mark or error.context_mark
-    place = Place(mark.line + 1, mark.column + 1) if mark else Place(1, 1)
+    last = _place_in(reader.text, len(reader.text))  # libyaml's marks at the end of a file lie past it
+    place = min(Place(mark.line + 1, mark.column + 1), last) if mark else _START
     at = mark.index if mark else 0
     found = reader.text[at : at + 1]
     said = error.problem or "cannot be read as YAML"
