@@ -44,7 +44,7 @@ def resolve(notes: Notes, node: Call, overloads: Sequence[Overload], parts: Sequ
     judged = replace(
         base, type=result, cost=cost, fallible=base.fallible or overload.fallible, overload=overload
     )
-    if not overload.helper:
+    if not overload.python:
         return notes.unproven(node.at, why_unknown([*kinds, result]), base=replace(judged, fallible=True))
     return judged
 
@@ -92,4 +92,4 @@ def _pattern(notes: Notes, overload: Overload, node: Node, judged: Judgement) ->
         notes.complain(node.span, "WV406", f"the pattern is too large: {error}")
     except PatternError as error:
         notes.complain(node.span, "WV210", f"not a pattern that RE2 takes: {error}")
-    return replace(overload, helper="matches_constant", fallible=False)
+    return replace(overload, python="matches_constant", fallible=False)

@@ -337,7 +337,7 @@ class Checker:
         if operator in ("==", "!="):
             self._warn_never(node.arguments[0], right.type, left.type)
             self._warn_never(node.arguments[1], left.type, right.type)
-        if not overload.helper:
+        if not overload.python:
             return self.notes.unproven(node.span, why_unknown([left.type, right.type]), base=judged)
         return replace(judged, overload=overload)
 
@@ -363,7 +363,7 @@ class Checker:
         if isinstance(node.arguments[1], Items):
             for each in node.arguments[1].items:
                 self._warn_never(each, item.type, self.table[each].type)
-        if not found.helper:
+        if not found.python:
             return self.notes.unproven(node.span, why_unknown([item.type, container.type]), base=judged)
         return replace(judged, overload=found)
 

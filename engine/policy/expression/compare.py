@@ -63,7 +63,7 @@ def _of_items(found: Equality | None, left: Type, right: Type) -> Equality | Non
 
 
 def comparison(operator: str, left: Type, right: Type) -> Overload | None:
-    """The overload that compares; one without a helper where only the interpreter can."""
+    """The overload that compares; one without Python where only the interpreter can."""
     if operator in ("==", "!="):
         match possible(left, right):
             case None:

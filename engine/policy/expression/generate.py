@@ -12,7 +12,7 @@ from typing import Any
 from engine.policy.expression.complaints import EvaluationError
 from engine.policy.expression.judgement import Judgement
 from engine.policy.expression.patterns import matches, pattern
-from engine.policy.expression.runtime import HELPERS
+from engine.policy.expression.runtime import CALLABLE
 from engine.policy.expression.syntax import (
     Call,
     Choice,
@@ -52,7 +52,7 @@ _NAMESPACE: dict[str, Any] = {
     "__builtins__": {"Exception": Exception},
     "Exception": Exception,
     "matches": matches,
-    **HELPERS,
+    **CALLABLE,
 }
 
 
@@ -153,7 +153,7 @@ class Generator:
         if overload is None and isinstance(node.index, Constant):
             return self._field(node.operand, node.index.value)
         assert overload is not None
-        return call(overload.helper, self._make(node.operand), self._make(node.index))
+        return call(overload.python, self._make(node.operand), self._make(node.index))
 
     def _entries(self, node: Entries) -> ast.expr:
         pairs = [(self._make(key), self._make(value)) for key, value in node.entries]
@@ -197,8 +197,8 @@ class Generator:
             case "exists_one":
                 return call("exactly_one", over, ast.Lambda(_parameters(local), made[0]))
             case "exists" | "all" if fallible:
-                helper = "some" if node.function == "exists" else "every"
-                return call(helper, over, ast.Lambda(_parameters(local), made[0]))
+                python = "some" if node.function == "exists" else "every"
+                return call(python, over, ast.Lambda(_parameters(local), made[0]))
             case "exists":
                 return call("any", ast.GeneratorExp(made[0], [_each(local, over, [])]))
             case _:
@@ -213,9 +213,9 @@ class Generator:
             return ast.Compare(constant(asked.field), [ast.In()], [self._make(asked.operand)])
         overload = self._table[node].overload
         assert overload is not None
-        if overload.helper == "in" and isinstance(node.arguments[1], Items):
+        if overload.python == "in" and isinstance(node.arguments[1], Items):
             return self._in_items(node.arguments[0], node.arguments[1])
-        return self._apply(overload.helper, self._operands(node))
+        return self._apply(overload.python, self._operands(node))
 
     def _operands(self, node: Call) -> list[ast.expr]:
         """The arguments, the receiver first; `math.` is part of the function's name."""
@@ -231,26 +231,26 @@ class Generator:
         container = ast.Set(made) if constants else ast.List(made, ast.Load())
         return ast.Compare(self._make(what), [ast.In()], [container])
 
-    def _apply(self, helper: str, arguments: list[ast.expr]) -> ast.expr:
-        if helper in _COMPARISONS:
-            return ast.Compare(arguments[0], [_COMPARISONS[helper]()], [arguments[1]])
-        if helper in _ARITHMETIC:
-            return ast.BinOp(arguments[0], _ARITHMETIC[helper](), arguments[1])
-        if helper in _UNARY:
-            return ast.UnaryOp(_UNARY[helper](), arguments[0])
-        match helper:
+    def _apply(self, python: str, arguments: list[ast.expr]) -> ast.expr:
+        if python in _COMPARISONS:
+            return ast.Compare(arguments[0], [_COMPARISONS[python]()], [arguments[1]])
+        if python in _ARITHMETIC:
+            return ast.BinOp(arguments[0], _ARITHMETIC[python](), arguments[1])
+        if python in _UNARY:
+            return ast.UnaryOp(_UNARY[python](), arguments[0])
+        match python:
             case "same":
                 return arguments[0]
             case "contains":
                 return ast.Compare(arguments[1], [ast.In()], [arguments[0]])
             case "contains_item":
-                return call(helper, arguments[1], arguments[0])
+                return call(python, arguments[1], arguments[0])
             case "startswith" | "endswith":
-                return ast.Call(ast.Attribute(arguments[0], helper, ast.Load()), arguments[1:], [])
+                return ast.Call(ast.Attribute(arguments[0], python, ast.Load()), arguments[1:], [])
             case "matches_constant":
                 return self._matches(arguments)
             case _:
-                return call(helper, *arguments)
+                return call(python, *arguments)
 
     def _matches(self, arguments: list[ast.expr]) -> ast.expr:
         source = arguments[1]
@@ -282,7 +282,7 @@ def code_of(body: Sequence[ast.stmt]) -> CodeType:
 
 
 def function_of(code: CodeType, patterns: Mapping[str, str], more: Mapping[str, Any] | None = None) -> Any:
-    """A function from code made here. It sees our helpers and no builtins."""
+    """A function from code made here. It sees our functions and no builtins."""
     names = {**_NAMESPACE, **{name: pattern(text) for name, text in patterns.items()}, **(more or {})}
     return FunctionType(code, names)
 

@@ -216,8 +216,8 @@ FUNCTIONS: dict[str, Function] = {
     "greatest": _extreme(lambda *values: max(values)),
     "least": _extreme(lambda *values: min(values)),
     **{
-        name: _of_doubles(runtime.HELPERS[helper])
-        for name, helper in {
+        name: _of_doubles(runtime.CALLABLE[python])
+        for name, python in {
             "ceil": "ceil", "floor": "floor", "round": "round", "trunc": "trunc",
             "isNaN": "is_nan", "isInf": "is_inf", "isFinite": "is_finite",
         }.items()

@@ -1,7 +1,7 @@
 """Every function and operator an expression may use: what it takes, what it gives, what can go wrong.
 
-Operators go by the specification's names (`_+_`). Of a method, the receiver is the first parameter. `helper`
-names what the generated code calls (`runtime.HELPERS`, or a form in `generate.INLINE`); an overload without
+Operators go by the specification's names (`_+_`). Of a method, the receiver is the first parameter. `python`
+names what the generated code calls (`runtime.CALLABLE`, or a form in `generate.INLINE`); an overload without
 one is left to the interpreter.
 """
 
@@ -36,7 +36,7 @@ Result = Callable[[Sequence[Type]], Type]
 class Overload:
     parameters: tuple[Type, ...]
     result: Type | Result
-    helper: str = ""
+    python: str = ""
     fallible: bool = False
     scans: bool = False  # takes time in proportion to its arguments
     variadic: bool = False  # the last parameter may be given again and again
@@ -79,8 +79,8 @@ def _pieces(arguments: Sequence[Type]) -> Type:
     return ListOf(Scalar("string", size_of(arguments[0])), min(size_of(arguments[0]) + 1, LIST_SIZE))
 
 
-def _op(kinds: tuple[Type, ...], result: Type | Result, helper: str = "", fallible: bool = False) -> Overload:
-    return Overload(kinds, result, helper, fallible)
+def _op(kinds: tuple[Type, ...], result: Type | Result, python: str = "", fallible: bool = False) -> Overload:
+    return Overload(kinds, result, python, fallible)
 
 
 ANY_LIST = ListOf(DYN)
@@ -223,9 +223,9 @@ FUNCTIONS: dict[str, tuple[Overload, ...]] = {
 
 
 def _text(
-    parameters: tuple[Type, ...], result: Type | Result, helper: str, fallible: bool = True
+    parameters: tuple[Type, ...], result: Type | Result, python: str, fallible: bool = True
 ) -> Overload:
-    return Overload(parameters, result, helper, fallible, scans=True)
+    return Overload(parameters, result, python, fallible, scans=True)
 
 
 _WHEN = (_op((TIMESTAMP,), INT), _op((TIMESTAMP, STRING), INT))

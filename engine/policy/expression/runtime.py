@@ -441,7 +441,7 @@ def shift_right_uint(value: int, count: int) -> int:
 
 
 # By the name the overload table gives them; generated code can call nothing else.
-HELPERS: dict[str, Callable[..., Any]] = {
+CALLABLE: dict[str, Callable[..., Any]] = {
     each.__name__: each
     for each in (
         throw, add_int, subtract_int, multiply_int, divide_int, modulo_int, negate_int,
