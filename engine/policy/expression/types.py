@@ -123,7 +123,14 @@ def scan_cost(kinds: Sequence[Type]) -> int:
 
 
 def sized(kind: Type, size: int) -> Type:
-    return kind if isinstance(kind, Record) else replace(kind, size=size)
+    """A value of another length is none of the enum's any more."""
+    match kind:
+        case Scalar():
+            return Scalar(kind.kind, size)
+        case Record():
+            return kind
+        case _:
+            return replace(kind, size=size)
 
 
 def join(left: Type, right: Type) -> Type | None:

@@ -105,3 +105,12 @@ def test_a_place_behind_a_condition_knows_what_the_condition_proves(vocabulary: 
     assert compile_expression("hints.task + string(features.file.lines)", inside, "string")[1] == ()
     assert compile_expression("hints.private", inside)[1][0].code == "WV205"
     assert compile_expression("hints.task", vocabulary)[1][0].code == "WV205"
+
+
+def test_a_joined_text_is_none_of_the_enum(vocabulary: Vocabulary) -> None:
+    for text in (
+        "features.phase + '!' == 'plan!'",
+        "'a' + features.language == 'ab'",
+        "[features.phase].join() == 'x'",
+    ):
+        assert compile_expression(text, vocabulary)[1] == ()
