@@ -1,7 +1,7 @@
 """Every function and operator an expression may use: what it takes, what it gives, what can go wrong.
 
-Operators go by the specification's names (`_+_`). Of a method, the receiver is the first parameter. `python`
-names what the generated code calls (`runtime.CALLABLE`, or a form that `generate.py` writes in place); an overload without
+Operators go by the specification's names (`_+_`). Of a method, the receiver is the first parameter. `python` names
+what the generated code calls (`runtime.CALLABLE`, or a form that `generate.py` writes in place); an overload without
 one is left to the interpreter.
 """
 
