@@ -100,6 +100,20 @@ AttemptEnd = Served | Failed
 
 
 @dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """An attempt as the journal keeps it, after it ended. `fault` is None where it served."""
+
+    decision: str
+    number: int
+    model: str
+    endpoint: str
+    binding_id: str
+    at: float  # when it ended, in seconds since the epoch
+    seconds: float
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """How a request ended. Seconds are from its arrival; `first_content_seconds` is None if none came."""
 

@@ -1,0 +1,514 @@
+"""The journal: what was decided, tried, answered, and told later. The one door to SQLite.
+
+It is the truth the learners are folded from, and the answer to "why did this request go there".
+
+**One thread owns the connection.** `record` puts an event in a queue and returns; the thread turns it into a row
+and commits at least every `COMMIT_SECONDS`, so that a crash loses the last moment of decisions and never a
+committed row. Everything else (reads, outcomes, snapshots) is work handed to the same thread and awaited; queued
+events are written before it, so a read sees what was recorded a moment ago. An outcome is on disk, synced, before
+`record_outcome` returns; outcomes that wait together share one commit.
+
+**The journal never fails a request.** While the disk fails, rows are held and tried again; when the queue is full,
+events are counted as lost. `health` and `warn` say so.
+
+**Prompts stay out.** Features, hints and traces carry figures and names. A provider's error message may quote the
+prompt, so of a fault that is not ours only its kind and codes are kept.
+
+Tables have a column for each field of their type in `core/decision.py`; what SQLite has no type for is JSON.
+A field that a newer engine adds becomes a column when it opens an older journal; an older row has its default.
+"""
+
+import asyncio
+import sqlite3
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+from urllib.parse import quote
+
+from engine import wire
+from engine.core.decision import AttemptRecord, Candidate, Decision, Lesson, Outcome, Result, Step
+from engine.core.errors import Fault, WeaveError
+from engine.core.reply import Usage
+
+VERSION = "1"
+COMMIT_SECONDS = 0.2
+QUEUED_EVENTS = 20_000
+ROWS_A_COMMIT = 1_000
+SNAPSHOTS_KEPT = 10
+
+Recorded = Decision | AttemptRecord | Result
+Row = tuple[Any, ...]
+T = TypeVar("T")
+
+
+class JournalError(WeaveError):
+    """The journal cannot be opened, read or written; the message says which and why."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Fault("server_error", message))
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Where events of one type are kept. `key` is what makes a row one of its kind."""
+
+    name: str
+    of: type
+    key: str
+    numbered: bool = False  # rows count from 1 without gaps
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return tuple(field.name for field in fields(self.of))
+
+    def insert(self, conflict: str = "ABORT") -> str:
+        columns, marks = ", ".join(self.columns), ", ".join("?" * len(self.columns))
+        return f"INSERT OR {conflict} INTO {self.name} ({columns}) VALUES ({marks})"  # noqa: S608 - names are ours
+
+
+DECISIONS = Table("decisions", Decision, "id")
+ATTEMPTS = Table("attempts", AttemptRecord, "decision, number")
+RESULTS = Table("results", Result, "decision")
+OUTCOMES = Table("outcomes", Outcome, "id")
+LESSONS = Table("lessons", Lesson, "", numbered=True)
+TABLES = (DECISIONS, ATTEMPTS, RESULTS, OUTCOMES, LESSONS)
+
+CELLS: dict[type, Callable[[Any], Row]] = {table.of: attrgetter(*table.columns) for table in TABLES}
+INSERT: dict[type, str] = {table.of: table.insert("REPLACE") for table in (DECISIONS, ATTEMPTS, RESULTS)}
+INSERT_OUTCOME = OUTCOMES.insert("IGNORE")
+INSERT_LESSON = LESSONS.insert()
+
+INSERT_SNAPSHOT = "INSERT OR REPLACE INTO learner_states VALUES (?, ?, ?)"
+NEWEST_SNAPSHOT = "SELECT lessons, state FROM learner_states ORDER BY at DESC, lessons DESC LIMIT 1"
+FORGET_SNAPSHOTS = (
+    "DELETE FROM learner_states WHERE lessons NOT IN"
+    " (SELECT lessons FROM learner_states ORDER BY at DESC, lessons DESC LIMIT ?)"
+)
+
+# Fields without a default, which a row must fill even if with None.
+REQUIRED = {
+    table.of: {
+        field.name
+        for field in fields(table.of)
+        if field.default is MISSING and field.default_factory is MISSING
+    }
+    for table in TABLES
+}
+
+# What a session's turns are asked for does not need these, and they are most of a decision's weight.
+HEAVY = ("features", "hints", "candidates", "trace")
+
+# A row with one of these faults can never be written; any other error is the disk's, and passes.
+UNWRITABLE = (
+    ValueError,
+    TypeError,
+    OverflowError,
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ask(Generic[T]):
+    """Work for the thread that owns the connection, and where its result goes."""
+
+    work: Callable[[sqlite3.Connection], T]
+    answer: "Future[T]"
+    writes: bool
+
+
+class Journal:
+    def __init__(self, path: str, read_only: bool, queued_events: int, warn: Callable[[str], None]) -> None:
+        """Not for callers: see `open`."""
+        self._path = path
+        self._read_only = read_only
+        self._queued_events = queued_events
+        self._warn = warn
+        self._events: deque[Recorded] = deque()
+        self._batch: list[Recorded] = []  # taken from the queue, not yet committed
+        self._asks: deque[_Ask[Any]] = deque()
+        self._wake = threading.Event()
+        self._closing = False
+        self._lost = 0
+        self._lost_warned = 0
+        self._trouble = ""
+        self._opened: Future[None] = Future()
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+
+    @classmethod
+    async def open(
+        cls,
+        path: str | Path,
+        *,
+        read_only: bool = False,
+        queued_events: int = QUEUED_EVENTS,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> "Journal":
+        """The journal in a file, made where there is none, or in memory for `:memory:`.
+
+        `warn` is called from the journal's thread. Raises JournalError where the file cannot be used.
+        """
+        journal = cls(str(path), read_only, queued_events, warn)
+        journal._thread.start()
+        await asyncio.wrap_future(journal._opened)
+        return journal
+
+    # -- recording ----------------------------------------------------------------------------------------------
+
+    def record(self, event: Recorded) -> None:
+        """Keep an event, soon. Never waits and never fails."""
+        if self._closing or len(self._events) >= self._queued_events:
+            self._lost += 1
+            return
+        self._events.append(event)
+
+    async def record_outcome(self, outcome: Outcome, lessons: Sequence[Lesson]) -> bool:
+        """Keep an outcome and what it teaches, both or neither. False where its id is known, and nothing changes.
+
+        On disk when it returns. Raises JournalError where it could not be written.
+        """
+        told, taught = _row(outcome), [_row(lesson) for lesson in lessons]
+
+        def write(connection: sqlite3.Connection) -> bool:
+            if connection.execute(INSERT_OUTCOME, told).rowcount == 0:
+                return False
+            connection.executemany(INSERT_LESSON, taught)
+            return True
+
+        return await self._ask(write, writes=True)
+
+    async def save_learner_state(self, lessons: int, state: Mapping[str, Any], at: float) -> None:
+        """Keep a learner snapshot that holds the first `lessons` lessons."""
+        text = wire.dumps(state).decode()
+
+        def write(connection: sqlite3.Connection) -> None:
+            connection.execute(INSERT_SNAPSHOT, (lessons, at, text))
+            connection.execute(FORGET_SNAPSHOTS, (SNAPSHOTS_KEPT,))
+
+        await self._ask(write, writes=True)
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    async def decision(self, id: str) -> Decision | None:
+        return await self._ask(lambda connection: _first(_select(connection, DECISIONS, "id = ?", id)))
+
+    async def attempts(self, decision: str) -> list[AttemptRecord]:
+        """In the order they were made."""
+        where = "decision = ? ORDER BY number"
+        return await self._ask(lambda connection: _select(connection, ATTEMPTS, where, decision))
+
+    async def result(self, decision: str) -> Result | None:
+        return await self._ask(
+            lambda connection: _first(_select(connection, RESULTS, "decision = ?", decision))
+        )
+
+    async def outcome(self, id: str) -> Outcome | None:
+        return await self._ask(lambda connection: _first(_select(connection, OUTCOMES, "id = ?", id)))
+
+    async def decisions_of_session(self, session: str) -> list[Decision]:
+        """In the order they were made, without features, hints, candidates and trace."""
+        where = "session = ? AND session <> '' ORDER BY at, rowid"
+        return await self._ask(
+            lambda connection: _select(connection, DECISIONS, where, session, without=HEAVY)
+        )
+
+    async def served(self, decisions: Sequence[Decision]) -> dict[str, str]:
+        """The model that answered, by decision id; empty where none did. Unfinished requests are not in it."""
+        ids = wire.dumps([decision.id for decision in decisions]).decode()
+        query = "SELECT decision, model FROM results WHERE decision IN (SELECT value FROM json_each(?))"
+        return await self._ask(lambda connection: dict(connection.execute(query, (ids,)).fetchall()))
+
+    async def lessons(self, after: int = 0) -> list[Lesson]:
+        """Every lesson but the first `after`, in the order they were committed."""
+        where = "number > ? ORDER BY number"
+        return await self._ask(lambda connection: _select(connection, LESSONS, where, after))
+
+    async def load_learner_state(self) -> tuple[int, dict[str, Any]] | None:
+        """The newest snapshot, and how many lessons it holds."""
+        row = await self._ask(lambda connection: connection.execute(NEWEST_SNAPSHOT).fetchone())
+        return None if row is None else (row[0], wire.loads(row[1]))
+
+    # -- life ---------------------------------------------------------------------------------------------------
+
+    def health(self) -> dict[str, Any]:
+        """How it fares: events waiting, events lost since the start, and what is wrong with the disk, if anything."""
+        waiting = len(self._events) + len(self._batch)
+        return {
+            "status": "failing" if self._trouble else "ok",
+            "waiting": waiting,
+            "lost": self._lost,
+            "trouble": self._trouble,
+        }
+
+    async def flush(self) -> None:
+        """Wait until everything recorded so far is committed. Raises JournalError where it cannot be."""
+
+        def written(_: sqlite3.Connection) -> None:
+            if self._batch:
+                raise JournalError(f"the journal {self._path} cannot be written: {self._trouble}")
+
+        await self._ask(written)
+
+    async def close(self) -> None:
+        """Commit what was recorded, and stop. What cannot be written is lost, and `warn` says so."""
+        self._closing = True
+        self._wake.set()
+        await asyncio.to_thread(self._thread.join)
+
+    # -- the journal's thread -----------------------------------------------------------------------------------
+
+    async def _ask(self, work: Callable[[sqlite3.Connection], T], writes: bool = False) -> T:
+        if self._closing:
+            raise JournalError(f"the journal {self._path} is closed")
+        ask = _Ask(work, Future(), writes)
+        self._asks.append(ask)
+        self._wake.set()
+        return await asyncio.wrap_future(ask.answer)
+
+    def _run(self) -> None:
+        try:
+            connection = _connect(self._path, self._read_only)
+        except Exception as error:  # whoever opens it is told
+            failure = error if isinstance(error, JournalError) else _unusable(self._path, error)
+            self._closing = True
+            self._opened.set_exception(failure)
+            return
+        self._opened.set_result(None)
+        closing = False
+        while not closing:
+            self._wake.wait(COMMIT_SECONDS)
+            self._wake.clear()
+            closing = self._closing  # read first: what was recorded before it was set is still written
+            self._write(connection)
+            self._answer(connection)
+            self._report()
+        self._lost += len(self._batch) + len(self._events)
+        self._report()
+        connection.close()
+
+    def _write(self, connection: sqlite3.Connection) -> None:
+        """Commit what is queued. A batch that fails stays, and is tried again at the next turn."""
+        while self._batch or self._events:
+            while self._events and len(self._batch) < ROWS_A_COMMIT:
+                self._batch.append(self._events.popleft())
+            try:
+                with _transaction(connection):
+                    unwritable = sum(not _insert(connection, event) for event in self._batch)
+            except sqlite3.Error as error:
+                self._troubled(str(error))
+                return
+            self._lost += unwritable
+            self._batch.clear()
+            self._troubled("")
+
+    def _answer(self, connection: sqlite3.Connection) -> None:
+        asks = [self._asks.popleft() for _ in range(len(self._asks))]
+        asks = [ask for ask in asks if ask.answer.set_running_or_notify_cancel()]
+        for group in ([ask for ask in asks if ask.writes], *([ask] for ask in asks if not ask.writes)):
+            if group:
+                self._answer_together(connection, group)
+
+    def _answer_together(self, connection: sqlite3.Connection, asks: Sequence[_Ask[Any]]) -> None:
+        """All of it in one transaction: committed for everyone who asked, or for none of them."""
+        try:
+            with _transaction(connection) if asks[0].writes else _no_transaction():
+                answers = [ask.work(connection) for ask in asks]
+        except Exception as error:  # whoever asked is told; the thread goes on
+            failure = error if isinstance(error, JournalError) else _unusable(self._path, error)
+            for ask in asks:
+                ask.answer.set_exception(failure)
+            return
+        for ask, answer in zip(asks, answers, strict=True):
+            ask.answer.set_result(answer)
+
+    def _troubled(self, trouble: str) -> None:
+        if trouble and not self._trouble:
+            self._warn(f"the journal {self._path} cannot be written, and its events wait: {trouble}")
+        self._trouble = trouble
+
+    def _report(self) -> None:
+        if self._lost > self._lost_warned:
+            self._warn(f"the journal {self._path} lost {self._lost - self._lost_warned} events")
+            self._lost_warned = self._lost
+
+
+def _unusable(path: str, error: Exception) -> JournalError:
+    failure = JournalError(f"the journal {path} cannot be used: {error}")
+    failure.__cause__ = error
+    return failure
+
+
+# -- the file -------------------------------------------------------------------------------------------------------
+
+
+def _connect(path: str, read_only: bool) -> sqlite3.Connection:
+    if read_only and path != ":memory:":
+        connection = sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None)
+    else:
+        connection = sqlite3.connect(path, isolation_level=None)
+    try:
+        if not read_only or path == ":memory:":
+            _prepare(connection)
+        _check_version(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    """Make what is missing. Leaves a journal of another version as it is."""
+    # FULL syncs each commit, so a committed row survives a power cut too; it is our thread that waits.
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    with _transaction(connection):
+        connection.execute("CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL)")
+        if _version(connection) is None:
+            connection.execute("INSERT INTO meta VALUES ('version', ?)", (VERSION,))
+        if _version(connection) != VERSION:
+            return
+        for table in TABLES:
+            _create(connection, table)
+        connection.execute(
+            "CREATE TABLE IF NOT EXISTS learner_states (lessons INTEGER PRIMARY KEY, at, state)"
+        )
+        connection.execute("CREATE INDEX IF NOT EXISTS decisions_by_session ON decisions (session, at)")
+        connection.execute("CREATE INDEX IF NOT EXISTS decisions_by_time ON decisions (at)")
+
+
+def _version(connection: sqlite3.Connection) -> str | None:
+    row = connection.execute("SELECT value FROM meta WHERE name = 'version'").fetchone()
+    return None if row is None else str(row[0])
+
+
+def _check_version(connection: sqlite3.Connection, path: str) -> None:
+    version = _version(connection)
+    if version != VERSION:
+        raise JournalError(f"the journal {path} is of version {version}; this engine reads version {VERSION}")
+
+
+def _create(connection: sqlite3.Connection, table: Table) -> None:
+    number = "number INTEGER PRIMARY KEY, " if table.numbered else ""
+    key = f", PRIMARY KEY ({table.key})" if table.key else ""
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {table.name} ({number}{', '.join(table.columns)}{key})")
+    known = {row[1] for row in connection.execute(f"PRAGMA table_info({table.name})")}
+    for column in table.columns:
+        if column not in known:
+            connection.execute(f"ALTER TABLE {table.name} ADD COLUMN {column}")
+
+
+@contextmanager
+def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def _no_transaction() -> Iterator[None]:
+    yield
+
+
+def _insert(connection: sqlite3.Connection, event: Recorded) -> bool:
+    """False for an event that no row can hold."""
+    try:
+        connection.execute(INSERT[type(event)], _row(event))
+    except UNWRITABLE:
+        return False
+    return True
+
+
+# -- events and rows ------------------------------------------------------------------------------------------------
+
+
+def _row(event: Any) -> Row:
+    return tuple(map(_cell, CELLS[type(event)](event)))
+
+
+def _cell(value: Any) -> Any:
+    """Text and numbers as they are, everything else as JSON."""
+    if value is None or isinstance(value, str | int | float):
+        return value
+    if isinstance(value, Fault):
+        value = _without_prompt(value)
+    try:
+        return wire.dumps(value).decode()
+    except ValueError:
+        return wire.dumps(_plain(value)).decode()
+
+
+def _without_prompt(fault: Fault) -> dict[str, Any]:
+    told = asdict(fault)
+    del told["detail"]
+    if fault.origin != "engine":
+        told["message"] = ""
+    return told
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can hold of any value; the rest as its text."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_plain(inner) for inner in value]
+    if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**63):
+        return value
+    return str(value).encode("utf-8", "replace").decode()
+
+
+# How cells that hold JSON, or a truth value, become fields again.
+READ: dict[str, Callable[[Any], Any]] = {
+    "targets": lambda cell: tuple(wire.loads(cell)),
+    "dropped": lambda cell: tuple(wire.loads(cell)),
+    "edits": lambda cell: tuple(wire.loads(cell)),
+    "features": wire.loads,
+    "hints": wire.loads,
+    "labels": wire.loads,
+    "candidates": lambda cell: tuple(_known(Candidate, one) for one in wire.loads(cell)),
+    "trace": lambda cell: tuple(_known(Step, one) for one in wire.loads(cell)),
+    "usage": lambda cell: _known(Usage, wire.loads(cell)),
+    "fault": lambda cell: _known(Fault, wire.loads(cell)),
+    "client_gone": bool,
+}
+
+
+def _known(of: type, told: Mapping[str, Any]) -> Any:
+    """An object from what was written of it, by this engine or by a newer one with more fields."""
+    return of(**{field.name: told[field.name] for field in fields(of) if field.name in told})
+
+
+def _select(
+    connection: sqlite3.Connection, table: Table, where: str, value: Any, without: Sequence[str] = ()
+) -> list[Any]:
+    columns = [column for column in table.columns if column not in without]
+    query = f"SELECT {', '.join(columns)} FROM {table.name} WHERE {where}"  # noqa: S608 - names are ours
+    return [_event(table.of, columns, row) for row in connection.execute(query, (value,))]
+
+
+def _event(of: type, columns: Sequence[str], row: Row) -> Any:
+    """What a row holds. NULL is a field nobody set, or one the row is too old to have: its default, or None."""
+    told = {
+        name: cell if cell is None or name not in READ else READ[name](cell)
+        for name, cell in zip(columns, row, strict=True)
+        if cell is not None or name in REQUIRED[of]
+    }
+    return of(**told)
+
+
+def _first(events: Sequence[Any]) -> Any:
+    return events[0] if events else None
