@@ -186,7 +186,7 @@ def test_every_candidate_is_recorded_and_one_is_chosen(
     assert (result.model == "opus") == (result.confidence is None)
 
 
-@given(tables, listings, st.floats(0.01, 1))
+@given(tables, listings, st.floats(0.1, 0.9))
 def test_propensities_are_the_chances_choices_had(
     table: dict[str, Belief], listed: list[GateCandidate], rate: float
 ) -> None:
