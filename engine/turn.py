@@ -41,6 +41,13 @@ class Facts:
     inputs: Inputs
     session: str
 
+    @property
+    def pin_key(self) -> str:
+        """What holds the session's model: a session has one for each model its client asks for, so that a user who
+        switches models is heard, and a client's small helper calls do not ride on its large model."""
+        asked = self.requested.name if self.requested else ""
+        return f"{self.session}/{asked}" if self.session else ""
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:

@@ -83,7 +83,7 @@ def decide(engine: Engine, protocol: Protocol, raw: bytes, headers: Mapping[str,
         id=engine.ids.new(now),
         now=now,
         draw=random.random(),  # noqa: S311 - exploration needs chance, not secrecy
-        pin=engine.pins.get(facts.session, now) if facts.session else None,
+        pin=engine.pins.get(facts.pin_key, now) if facts.pin_key else None,
         trust=engine.learners,
     )
     return Decided(request, facts, turn.decide(facts, snapshot, moment), snapshot)
@@ -95,8 +95,21 @@ def remember(engine: Engine, decided: Decided) -> None:
     pinning = decided.snapshot.policy.pinning
     pin = pin_after(decision, decided.facts.inputs["features"], pinning, decision.at)
     if pin is not None:
-        engine.pins.put(decision.session, pin)
+        engine.pins.put(decided.facts.pin_key, pin)
     engine.journal.record(decision)
+    engine.log(
+        "decision",
+        decision=decision.id,
+        model=decision.model,
+        rule=decision.rule,
+        source=decision.source,
+        requested=decision.requested_model,
+        protocol=decision.protocol,
+        session=decision.session or None,
+        phase=decision.features["phase"],
+        context_tokens=decision.features["context_tokens"],
+        confidence=decision.confidence,
+    )
 
 
 def parse(raw: bytes) -> Mapping[str, object]:

@@ -12,6 +12,7 @@ import asyncio
 import time
 import traceback
 from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
 
 from starlette.types import Receive, Scope, Send
 
@@ -208,6 +209,8 @@ class Exchange:
     async def _refused(self, provider: Protocol, response: Response) -> Failed:
         body = await response.read_start()
         fault = provider.read_fault(response.status, response.headers, body)
+        if fault.kind in ("authentication", "billing", "permission") and self._attempt is not None:
+            return Failed(_account_trouble(fault, self._attempt))
         if provider is self._protocol and fault.kind in (
             "invalid_request",
             "context_exceeded",
@@ -315,8 +318,8 @@ class Exchange:
         usage = self._usage
         if served is None:
             usage = Usage()
-        elif usage is None or (self._stop is None and not usage.output_tokens):
-            usage = self._estimated()
+        elif usage is None or self._stop is None:
+            usage = self._estimated(usage or Usage())
         result = Result(
             decision=self._decided.decision.id,
             at=time.time(),
@@ -337,10 +340,14 @@ class Exchange:
         engine.journal.record(result)
         log_result(engine.log, result)
 
-    def _estimated(self) -> Usage:
-        """What the tokens must have been where the provider never said, so that a hang-up is not free."""
-        context = self._decided.decision.features["context_tokens"]
-        return Usage(input_tokens=context, output_tokens=self._answer.sent // BYTES_PER_TOKEN, estimated=True)
+    def _estimated(self, told: Usage) -> Usage:
+        """What the tokens must have been where the provider did not come to tell, so that a hang-up is not free."""
+        return replace(
+            told,
+            input_tokens=told.input_tokens or self._decided.decision.features["context_tokens"],
+            output_tokens=max(told.output_tokens, self._answer.sent // BYTES_PER_TOKEN),
+            estimated=True,
+        )
 
 
 def _no_key(attempt: Attempt) -> Fault:
@@ -349,6 +356,15 @@ def _no_key(attempt: Attempt) -> Fault:
         "authentication",
         f"the engine has no key for endpoint {endpoint.name!r}: set {endpoint.api_key_env} where weave-engine runs",
         origin="provider",
+    )
+
+
+def _account_trouble(fault: Fault, attempt: Attempt) -> Fault:
+    """A provider that refuses the engine's account must not look as if it refused the client's."""
+    endpoint = attempt.endpoint
+    key = f" ({endpoint.api_key_env})" if endpoint.api_key_env else ""
+    return replace(
+        fault, message=f"endpoint {endpoint.name!r} refused the engine's key{key}: {fault.message}"
     )
 
 

@@ -5,10 +5,12 @@ concurrency. The transport is handed a session of our own, because its default o
 shares cookies between callers, and follows the environment's proxies.
 
 A connection kept alive may be closed by the provider in the moment it is used again. That says nothing about the
-provider, so such a call is made once more on a fresh connection before it counts as a failure.
+provider, so such a call is made once more before it counts as a failure. A provider that hangs up on a fresh
+connection may have done the work already, and is not called twice.
 """
 
 from collections.abc import AsyncIterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -24,6 +26,12 @@ SLICE_BYTES = 256 * 1024
 
 # A provider's error body is read up to here; nobody needs more to understand it.
 ERROR_BODY_BYTES = 256 * 1024
+
+# Whether the call of this task went out on a connection that had been used before.
+REUSED: ContextVar[bool] = ContextVar("reused")
+
+# How a kept-alive connection shows that the provider had closed it.
+STALE = (aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionResetError, ConnectionResetError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,15 +110,17 @@ class Upstream:
             auto_decompress=False,
             skip_auto_headers=("User-Agent", "Accept-Encoding", "Accept"),
             trust_env=False,
+            trace_configs=[_noting_reuse()],
         )
         self._transport.client = self._session
 
     async def open(self, call: Call) -> Response:
         """Send the call and return once the provider's headers are there. Raises UpstreamError."""
+        REUSED.set(False)
         try:
             return await self._send(call)
         except httpx.HTTPError as error:
-            if not isinstance(error.__cause__, aiohttp.ServerDisconnectedError):
+            if not (REUSED.get() and isinstance(error.__cause__, STALE)):
                 raise UpstreamError(_fault(error, "cannot be reached")) from error
         try:
             return await self._send(call)
@@ -129,6 +139,15 @@ class Upstream:
 
     async def close(self) -> None:
         await self._session.close()
+
+
+def _noting_reuse() -> aiohttp.TraceConfig:
+    async def reused(*_: object) -> None:
+        REUSED.set(True)
+
+    config = aiohttp.TraceConfig()
+    config.on_connection_reuseconn.append(reused)
+    return config
 
 
 @lru_cache(maxsize=1024)

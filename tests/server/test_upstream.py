@@ -126,7 +126,7 @@ def test_a_provider_that_is_not_there_is_a_connection_fault() -> None:
     assert caught.value.fault.origin == "provider"
 
 
-def test_a_provider_that_hangs_up_is_a_connection_fault_and_was_called_twice() -> None:
+def test_a_provider_that_hangs_up_on_a_fresh_connection_is_not_called_twice() -> None:
     calls: list[bytes] = []
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -139,7 +139,7 @@ def test_a_provider_that_hangs_up_is_a_connection_fault_and_was_called_twice() -
     with pytest.raises(UpstreamError) as caught:
         asyncio.run(run())
     assert caught.value.fault.kind == "connection"
-    assert len(calls) == 2
+    assert len(calls) == 1
 
 
 def test_a_connection_that_went_stale_costs_nothing() -> None:
