@@ -4,6 +4,7 @@ At the start the newest snapshot is read and the lessons after it are folded in;
 only makes the start slower. A new snapshot is taken every thousand lessons and when the engine stops.
 """
 
+import asyncio
 import time
 from collections.abc import Iterable, Sequence
 
@@ -23,6 +24,7 @@ class Learners:
         self._journal = journal
         self._state = state
         self._saved = state.lessons
+        self._learning = asyncio.Lock()
 
     @classmethod
     async def from_journal(cls, journal: Journal) -> "Learners":
@@ -47,14 +49,20 @@ class Learners:
         return self._state.belief(learner, signature, candidate, against)
 
     async def take(self, outcome: Outcome, lessons: Sequence[Lesson]) -> bool:
-        """Keep an outcome and learn from it: first on disk, then in mind. False where it was known already."""
-        if not await self._journal.record_outcome(outcome, lessons):
-            return False
-        for lesson in lessons:
-            self._state.learn(lesson)
-        if self._state.lessons - self._saved >= LESSONS_A_SNAPSHOT:
-            await self.save()
-        return True
+        """Keep an outcome and learn from it: first on disk, then in mind. False where it was known already.
+
+        What is learned is what the journal numbers, in its order, so that a client that hangs up in between, or
+        another process that tells outcomes to the same journal, leaves no lesson out and none twice.
+        """
+        return await asyncio.shield(self._take(outcome, lessons))
+
+    async def _take(self, outcome: Outcome, lessons: Sequence[Lesson]) -> bool:
+        async with self._learning:
+            new = await self._journal.record_outcome(outcome, lessons)
+            fold(await self._journal.lessons(after=self._state.lessons), self._state)
+            if self._state.lessons - self._saved >= LESSONS_A_SNAPSHOT:
+                await self.save()
+        return new
 
     async def save(self) -> None:
         if self._state.lessons > self._saved:

@@ -30,11 +30,17 @@ ROOT = Path(__file__).parent.parent.parent
 def catalog(url: str) -> str:
     """The shipped policy's models, all served by the benchmark's upstream."""
     can = ["tools", "parallel_tools", "vision", "documents", "thinking", "structured_output"]
-    tiers = {"opus": ("frontier", 5), "sonnet": ("mid", 3), "haiku": ("small", 1), "local": ("small", 0)}
+    tiers = {
+        "opus": ("frontier", 5),
+        "gpt": ("frontier", 2),
+        "sonnet": ("mid", 3),
+        "haiku": ("small", 1),
+        "local": ("small", 0),
+    }
     models = {
         name: {
             "tier": tier,
-            "context": 200_000,
+            "context": 400_000 if name == "gpt" else 200_000,
             "output": 64_000,
             "can": can,
             "usd": {"in": usd, "cached": usd / 10, "cache_write": usd * 1.25, "out": usd * 5},
@@ -114,45 +120,60 @@ STREAM: list[bytes] = [
 
 
 def body(size: int, stream: bool) -> bytes:
-    """An agent's turn of about `size` bytes: a system prompt, tools, and a conversation of reads and edits."""
-    tools = [
-        {
-            "name": name,
-            "description": f"{name} something in the workspace. " * 4,
-            "input_schema": {
-                "type": "object",
-                "properties": {"path": {"type": "string"}},
-                "required": ["path"],
-            },
-        }
-        for name in ("Read", "Edit", "Bash", "Grep")
-    ]
+    """An agent's turn of about `size` bytes. The large one is shaped as coding agents send it: a quarter of it system
+    prompt, two fifths tool schemas, the rest a conversation of reads and edits; the small one has little of each."""
+    tools = [tool(name, size // 30) for name in TOOLS[: 12 if size > 50_000 else 2]]
+    source = "".join(f"{n:5d}\tdef step_{n}(state):\n{n:5d}\t    return state + {n}\n" for n in range(30))
     messages: list[dict[str, Any]] = [
         {"role": "user", "content": "Fix the failing test in parser.py, please."}
     ]
-    source = "".join(f"{n:5d}\tdef step_{n}(state):\n{n:5d}\t    return state + {n}\n" for n in range(30))
-    while len(json.dumps(messages)) < size - 2600:
+    request = {
+        "model": "claude-opus-4-5",
+        "max_tokens": 4096,
+        "system": [{"type": "text", "text": ("You are a coding agent. " * size)[: size // 4]}],
+        "tools": tools,
+        "messages": messages,
+        "stream": stream,
+    }
+    while len(json.dumps(request)) < size - 1300:
         call = f"toolu_{len(messages):04d}"
+        reading = {"type": "tool_use", "id": call, "name": "Read", "input": {"file_path": "src/parser.py"}}
         messages += [
-            {
-                "role": "assistant",
-                "content": [
-                    {"type": "text", "text": "Reading on."},
-                    {"type": "tool_use", "id": call, "name": "Read", "input": {"path": "src/parser.py"}},
-                ],
-            },
+            {"role": "assistant", "content": [{"type": "text", "text": "Reading on."}, reading]},
             {"role": "user", "content": [{"type": "tool_result", "tool_use_id": call, "content": source}]},
         ]
-    return json.dumps(
-        {
-            "model": "claude-opus-4-5",
-            "max_tokens": 4096,
-            "system": [{"type": "text", "text": "You are a coding agent. " * 20}],
-            "tools": tools,
-            "messages": messages,
-            "stream": stream,
-        }
-    ).encode()
+    return json.dumps(request).encode()
+
+
+TOOLS = (
+    "Read",
+    "Edit",
+    "Bash",
+    "Grep",
+    "Glob",
+    "Write",
+    "Agent",
+    "Skill",
+    "WebFetch",
+    "TaskCreate",
+    "TaskGet",
+    "Notebook",
+)
+
+
+def tool(name: str, size: int) -> dict[str, Any]:
+    """A tool whose schema and description have about `size` bytes, a third of them schema."""
+    parameter = {
+        "type": "string",
+        "description": "what this parameter is for, in a sentence of the usual length",
+    }
+    parameters = {f"parameter_{number}": parameter for number in range(max(1, size // 3 // 110))}
+    schema = {"type": "object", "properties": parameters, "required": list(parameters)[:1]}
+    return {
+        "name": name,
+        "description": (f"{name} something in the workspace. " * size)[: size * 2 // 3],
+        "input_schema": schema,
+    }
 
 
 def run_upstream(port: int) -> None:
@@ -246,7 +267,7 @@ def run_engine(port: int, upstream: int) -> None:
             (policies / "catalog.yaml").write_text(catalog(f"http://127.0.0.1:{upstream}"))
             (policies / "default.yaml").write_text((ROOT / "policies" / "default.yaml").read_text())
             settings = Settings(policies=policies, journal=str(Path(folder) / "weave.db"))
-            log = Log(open(os.devnull, "w"), json=True)  # noqa: ASYNC230
+            log = Log(open(os.devnull, "w"), json=True)  # noqa: ASYNC230, SIM115
             async with running(settings, {}, log) as engine, serving(engine, port=port):
                 await asyncio.Event().wait()
 
@@ -382,7 +403,8 @@ def main() -> None:
         processes.append(start(run_engine, ports[2], ports[0]))
         bare_pid, engine_pid = processes[1].pid or 0, processes[2].pid or 0
         print(
-            f"{'load':32} {'bare/s':>8} {'engine/s':>9} {'ratio':>6}   {'p50 ms':>13}   {'p99 ms':>13}   {'CPU ms/request':>15}"
+            f"{'load':32} {'bare/s':>8} {'engine/s':>9} {'ratio':>6}   "
+            f"{'p50 ms':>13}   {'p99 ms':>13}   {'CPU ms/request':>15}"
         )
         for load in [
             Load(kb, connections, stream)
