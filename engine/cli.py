@@ -221,10 +221,12 @@ def _settings(chosen: argparse.Namespace) -> Settings:
 
 
 def _serve(_chosen: argparse.Namespace, settings: Settings) -> int:
+    from engine.app import event_loop
     from engine.commands.serve import serve
 
     try:
-        return asyncio.run(serve(settings, os.environ))
+        with asyncio.Runner(loop_factory=event_loop) as runner:
+            return runner.run(serve(settings, os.environ))
     except OSError as error:
         return _complain(
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another with --port",

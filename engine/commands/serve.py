@@ -7,7 +7,7 @@ from the simulator, and says so loudly: in the log, and in each answer's model n
 import socket
 from collections.abc import Callable, Mapping
 
-from engine.app import Server, listen, running
+from engine.app import Server, listen, running, settle
 from engine.core.catalog import Catalog
 from engine.server.log import Log, to_standard_error
 from engine.server.reload import load_from, read_policies
@@ -71,6 +71,7 @@ async def _run(
         )
         for problem in engine.policies.snapshot.problems:
             log("policy", level="warning", problem=str(problem))
+        settle()
         await Server(engine, sock).run_until_told()
 
 

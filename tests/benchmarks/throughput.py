@@ -52,7 +52,13 @@ def catalog(url: str) -> str:
         "apiVersion": "weave/v1",
         "kind": "Catalog",
         "metadata": {"name": "benchmark"},
-        "endpoints": {"anthropic": {"protocol": "anthropic-messages", "base_url": url}},
+        "endpoints": {
+            "anthropic": {
+                "protocol": "anthropic-messages",
+                "base_url": url,
+                "api_key_env": "WEAVE_BENCHMARK_KEY",
+            }
+        },
         "models": models,
         "aliases": {f"claude-{name}-*": name for name in tiers},
     }
@@ -253,28 +259,27 @@ def run_bare(port: int, upstream: int) -> None:
 
 
 def run_engine(port: int, upstream: int) -> None:
-    """The engine whole: the shipped policy, learner and journal on."""
+    """The engine whole, as `weave-engine serve` runs it: the shipped policy, learner, journal and log on."""
     import sys
 
-    from engine.app import running, serving
-    from engine.server.log import Log
-    from engine.settings import Settings
+    from engine.cli import main
 
-    async def serve() -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            policies = Path(folder) / "policies"
-            policies.mkdir()
-            (policies / "catalog.yaml").write_text(catalog(f"http://127.0.0.1:{upstream}"))
-            (policies / "default.yaml").write_text((ROOT / "policies" / "default.yaml").read_text())
-            settings = Settings(policies=policies, journal=str(Path(folder) / "weave.db"))
-            log = Log(open(os.devnull, "w"), json=True)  # noqa: ASYNC230, SIM115
-            async with running(settings, {}, log) as engine, serving(engine, port=port):
-                await asyncio.Event().wait()
-
-    import uvloop
-
-    sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - lives as long as the process
-    uvloop.run(serve())
+    with tempfile.TemporaryDirectory() as folder:
+        policies = Path(folder) / "policies"
+        policies.mkdir()
+        (policies / "catalog.yaml").write_text(catalog(f"http://127.0.0.1:{upstream}"))
+        (policies / "default.yaml").write_text((ROOT / "policies" / "default.yaml").read_text())
+        os.environ["WEAVE_BENCHMARK_KEY"] = "none"
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 - it lives as long as the process
+        where = [
+            "--policies",
+            str(policies),
+            "--journal",
+            str(Path(folder) / "weave.db"),
+            "--port",
+            str(port),
+        ]
+        main(["serve", *where, "--log", "json"])
 
 
 def serve_app(app: Any, port: int) -> None:
