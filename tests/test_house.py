@@ -145,12 +145,23 @@ def test_code_has_its_test_beside_it(path: Path) -> None:
     """`engine/a/b.py` is tested by `tests/a/test_b.py` or a folder `tests/a/b/`; a package's parts may share a test
     named for the package."""
     relative = path.relative_to(ENGINE).with_suffix("")
-    if relative.name in ("__init__", "__main__"):
+    if relative.name in ("__init__", "__main__") or not holds_behaviour(path):
         return
     tests = ROOT / "tests"
     places = [tests / relative.parent / f"test_{relative.name}.py", tests / relative]
     places += [tests / parent.parent / f"test_{parent.name}.py" for parent in relative.parents if parent.name]
     assert any(place.exists() for place in places), f"{name_of(path)} has no test; expected one of {places}"
+
+
+def holds_behaviour(path: Path) -> bool:
+    """Whether a file does anything that could be wrong: words alone (shapes of data, protocols) are tested by use."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            body = [line for line in node.body if not isinstance(line, ast.Expr | ast.Pass)]
+            is_field = len(body) == 1 and isinstance(body[0], ast.Return) and len(ast.unparse(body[0])) < 40
+            if body and not is_field:
+                return True
+    return False
 
 
 def test_no_file_is_too_long_to_hold_one_idea() -> None:

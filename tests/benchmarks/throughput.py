@@ -21,6 +21,7 @@ import tempfile
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -379,7 +380,7 @@ def free_port() -> int:
         return port
 
 
-def start(target: Callable[..., None], *arguments: int) -> multiprocessing.Process:
+def start(target: Callable[..., None], *arguments: int) -> BaseProcess:
     process = multiprocessing.get_context("spawn").Process(target=target, args=arguments, daemon=True)
     process.start()
     until = time.monotonic() + 30
@@ -400,7 +401,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="end with one JSON line")
     chosen = parser.parse_args()
     ports = [free_port() for _ in range(3)]
-    processes: list[multiprocessing.Process] = []
+    processes: list[BaseProcess] = []
     figures: dict[Load, tuple[Figures, Figures]] = {}
     try:
         processes.append(start(run_upstream, ports[0]))

@@ -1,0 +1,98 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+from engine.core.decision import Lesson, Outcome
+from engine.core.policy import Learner
+from engine.server.journal import Journal
+from engine.server.learner import Learners
+
+LEARNER = Learner("picker", "beta", ("features.phase",), margin=0.1, min_samples=5)
+
+
+def outcome(number: int) -> tuple[Outcome, list[Lesson]]:
+    name = f"o{number}"
+    lessons = [
+        Lesson(name, float(number), "picker", "execute", model, 1.0) for model in ("small", "frontier")
+    ]
+    return Outcome(name, float(number), decision="d1", rating=1.0), lessons
+
+
+def with_journal(path: Path, play: Callable[[Journal], Awaitable[None]]) -> None:
+    async def run() -> None:
+        journal = await Journal.open(path)
+        try:
+            async with asyncio.timeout(30):
+                await play(journal)
+        finally:
+            await journal.close()
+
+    asyncio.run(run())
+
+
+def confidence(learners: Learners) -> float:
+    return learners.belief(LEARNER, "execute", "small", "frontier").confidence
+
+
+def test_what_was_learned_is_there_again_after_a_restart(tmp_path: Path) -> None:
+    before: list[float] = []
+
+    async def first(journal: Journal) -> None:
+        learners = await Learners.from_journal(journal)
+        for number in range(10):
+            assert await learners.take(*outcome(number))
+        before.append(confidence(learners))
+
+    async def second(journal: Journal) -> None:
+        learners = await Learners.from_journal(journal)
+        assert learners.lessons == 20
+        assert confidence(learners) == before[0]
+
+    with_journal(tmp_path / "weave.db", first)
+    with_journal(tmp_path / "weave.db", second)
+
+
+def test_a_snapshot_and_the_lessons_after_it_make_the_same_state(tmp_path: Path) -> None:
+    async def play(journal: Journal) -> None:
+        learners = await Learners.from_journal(journal)
+        await learners.take(*outcome(1))
+        await learners.save()
+        await learners.take(*outcome(2))
+        again = await Learners.from_journal(journal)
+        assert again.lessons == learners.lessons == 4
+        assert confidence(again) == confidence(learners)
+
+    with_journal(tmp_path / "weave.db", play)
+
+
+def test_a_known_outcome_teaches_nothing_again(tmp_path: Path) -> None:
+    async def play(journal: Journal) -> None:
+        learners = await Learners.from_journal(journal)
+        assert await learners.take(*outcome(1))
+        assert not await learners.take(*outcome(1))
+        assert learners.lessons == 2
+
+    with_journal(tmp_path / "weave.db", play)
+
+
+def test_outcomes_told_by_another_process_are_learned_too_and_none_twice(tmp_path: Path) -> None:
+    async def play(journal: Journal) -> None:
+        learners = await Learners.from_journal(journal)
+        await journal.record_outcome(*outcome(1))
+        await learners.take(*outcome(2))
+        assert learners.lessons == 4
+
+    with_journal(tmp_path / "weave.db", play)
+
+
+def test_a_caller_that_gives_up_leaves_no_lesson_behind(tmp_path: Path) -> None:
+    async def play(journal: Journal) -> None:
+        learners = await Learners.from_journal(journal)
+        task = asyncio.ensure_future(learners.take(*outcome(1)))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await learners.take(*outcome(2))
+        assert learners.lessons == len(await journal.lessons()) == 4
+
+    with_journal(tmp_path / "weave.db", play)
