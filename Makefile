@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint types unit lock clean bench
+.PHONY: install demo test lint types unit bench differential lock clean
 
 install: .venv/installed
 
@@ -28,8 +28,14 @@ types: install
 unit: install
 	$(BIN)/python -m pytest
 
+# Every benchmark, with what they compare with installed beside the engine. Takes some minutes; prints ratios.
 bench: install
-	for file in tests/benchmarks/[a-z]*.py; do $(BIN)/python $$file || exit 1; done
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	for file in tests/benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file --json || exit 1; done
+
+# The CEL engine against the reference, 20,000 random expressions: some minutes.
+differential: install
+	WEAVE_DIFFERENTIAL_CASES=20000 $(BIN)/python -m pytest tests/policy/expression -k differential
 
 # Writes the lock again. Addresses of package indexes stay out of it.
 lock:
@@ -37,6 +43,8 @@ lock:
 	.venv-lock/bin/python -m pip install --quiet pip-tools
 	CUSTOM_COMPILE_COMMAND="make lock" .venv-lock/bin/pip-compile --quiet --extra dev --generate-hashes --allow-unsafe --strip-extras \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
+	CUSTOM_COMPILE_COMMAND="make lock" .venv-lock/bin/pip-compile --quiet --extra dev --extra bench --generate-hashes --allow-unsafe --strip-extras \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --constraint requirements.lock --output-file requirements-bench.lock pyproject.toml
 	rm -rf .venv-lock
 
 clean:

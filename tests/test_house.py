@@ -43,6 +43,7 @@ DOORS: dict[str, set[str]] = {
     "jsonschema": {"documents/shape.py"},
     "lark": {"policy/expression/parse.py"},
     "orjson": {"wire.py"},
+    "re2": {"policy/expression/patterns.py"},
     "rich": {"commands/terminal.py"},
     "river": {"learning/models.py"},
     "sqlite3": {"server/journal.py"},

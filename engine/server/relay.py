@@ -284,9 +284,14 @@ class Exchange:
         return b"".join(held)
 
     def _show_life(self) -> None:
-        self._starting = asyncio.ensure_future(self._start())
+        if not self._answer.started:
+            self._starting = asyncio.ensure_future(
+                self._answer.start_stream(self._engine.settings.keep_alive_seconds)
+            )
 
     async def _start(self) -> None:
+        if self._starting is not None:
+            await self._starting
         if not self._answer.started:
             await self._answer.start_stream(self._engine.settings.keep_alive_seconds)
 
