@@ -4,7 +4,7 @@ import asyncio
 import gc
 import signal
 import socket
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from types import FrameType
 
@@ -15,11 +15,10 @@ from engine.server.engine import Engine
 from engine.server.journal import Journal
 from engine.server.learner import Learners
 from engine.server.log import Logger
-from engine.server.reload import Policies, follow, load_from
+from engine.server.reload import Policies, Source, follow, load_from
 from engine.server.routes import routes
 from engine.server.upstream import Upstream
 from engine.settings import Settings
-from engine.snapshot import Snapshot
 
 # Agents open a connection per call and many calls at once.
 BACKLOG = 2048
@@ -33,7 +32,7 @@ async def running(
     settings: Settings,
     environment: Mapping[str, str],
     log: Logger,
-    load: Callable[[], Snapshot] | None = None,
+    load: Source | None = None,
 ) -> AsyncIterator[Engine]:
     """An engine with its policies followed, its learners folded and its journal open, until the block ends.
 

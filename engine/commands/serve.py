@@ -5,16 +5,13 @@ from the simulator, and says so loudly: in the log, and in each answer's model n
 """
 
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from engine.app import Server, listen, running, settle
 from engine.core.catalog import Catalog
 from engine.server.log import Log, to_standard_error
-from engine.server.reload import load_from, read_policies
+from engine.server.reload import Source, load_from, read_policies
 from engine.settings import Settings
-from engine.snapshot import Snapshot, build
-
-Load = Callable[[], Snapshot]
 
 
 async def serve(settings: Settings, environment: Mapping[str, str]) -> int:
@@ -42,22 +39,22 @@ def has_key(catalog: Catalog, environment: Mapping[str, str]) -> bool:
     )
 
 
-def simulated(settings: Settings, catalog: str) -> Load:
+def simulated(settings: Settings, catalog: str) -> Source:
     """Loads the folder's policies on the simulator's catalog: its own catalogs are left out."""
 
-    def load() -> Snapshot:
+    def read() -> dict[str, str]:
         files = {
             name: text
             for name, text in read_policies(settings.policies).items()
             if "kind: Catalog" not in text
         }
-        return build({**files, "simulator.yaml": catalog}, settings.policy)
+        return {**files, "simulator.yaml": catalog}
 
-    return load
+    return Source(read, settings.policy)
 
 
 async def _run(
-    settings: Settings, environment: Mapping[str, str], log: Log, sock: socket.socket, load: Load
+    settings: Settings, environment: Mapping[str, str], log: Log, sock: socket.socket, load: Source
 ) -> None:
     async with running(settings, environment, log, load) as engine:
         host, port = sock.getsockname()[:2]

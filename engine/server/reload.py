@@ -1,23 +1,44 @@
 """Policies on disk, followed as they change: the last good set serves until a better one is whole.
 
-The folder is looked at every quarter second: names, sizes, times and inodes, through symbolic links, which is
+The folder is looked at several times a second: names, sizes, times and inodes, through symbolic links, which is
 cheap and survives what editors and orchestrators do (renames over the old file, links swapped under a folder).
-What changed is read and built in a thread; only a set without errors replaces the one that serves, by one
-assignment. A request keeps the snapshot it began with.
+A change is taken up once two looks agree, so that a file still being written is not served half: cut off between
+two rules it may well hold. What changed is read and built aside; only a set without errors replaces the one that
+serves, by one assignment. A request keeps the snapshot it began with.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from engine.core.errors import InvalidDocumentsError, Problem
+from engine.server.building import build_aside
 from engine.server.log import Logger
-from engine.snapshot import Snapshot, build
+from engine.snapshot import Snapshot, build, fingerprint
 
-POLL_SECONDS = 0.25
+POLL_SECONDS = 0.15
 MOST_FILE_BYTES = 4 * 1024 * 1024
 
-Signature = tuple[tuple[str, int, int, int], ...]
+Signature = tuple[tuple[str, int, int, int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where policies come from. `read` gives file name -> text, or raises InvalidDocumentsError; `policy` names
+    the one that serves, or is empty."""
+
+    read: Callable[[], Mapping[str, str]]
+    policy: str = ""
+
+    def __call__(self) -> Snapshot:
+        """Builds them, here and now."""
+        return build(self.read(), self.policy)
+
+    def newer(self, serving: str) -> Snapshot | None:
+        """Builds them aside, or gives None where what is there is what serves already."""
+        files = self.read()
+        return None if fingerprint(files) == serving else build_aside(files, self.policy)
 
 
 def policy_files(folder: Path) -> list[Path]:
@@ -74,54 +95,54 @@ class Policies:
         return bool(self.problems)
 
 
-async def follow(folder: Path, policies: Policies, load: Callable[[], Snapshot], log: Logger) -> None:
+async def follow(folder: Path, policies: Policies, source: Source, log: Logger) -> None:
     """Keep `policies` up to date with the folder, for as long as the task runs."""
-    seen: Signature = ()  # not what is there now: that may have changed since it was first read
+    seen: Signature | None = None
+    loaded: Signature | None = None  # not what is there now: that may have changed since it was first read
     while True:
         await asyncio.sleep(POLL_SECONDS)
         now = await asyncio.to_thread(_signature, folder)
-        if now == seen:
-            continue
-        seen = now
-        await reload(policies, load, log)
+        settled, seen = now == seen, now
+        if settled and now != loaded:
+            loaded = now
+            await reload(policies, source, log)
 
 
-async def reload(policies: Policies, load: Callable[[], Snapshot], log: Logger) -> None:
+async def reload(policies: Policies, source: Source, log: Logger) -> None:
+    """Serve what is there now, if it holds; otherwise show what is wrong with it."""
+    serving = policies.snapshot.fingerprint
     try:
-        snapshot = await asyncio.to_thread(load)
+        snapshot = await asyncio.to_thread(source.newer, serving)
     except InvalidDocumentsError as error:
         policies.problems = error.problems
-        log(
-            "reload",
-            level="error",
-            serving=policies.snapshot.fingerprint,
-            problems=[str(problem) for problem in error.problems[:10]],
-        )
+        shown = [str(problem) for problem in error.problems[:10]]
+        log("reload", level="error", serving=serving, problems=shown)
         return
     except Exception as error:
         # A bug of ours must not take down an engine that serves well; it is shown like an operator's mistake.
-        policies.problems = (
-            Problem("policies", 1, 1, "WV100", f"the policies could not be loaded: {error!r}"),
-        )
-        log("reload", level="error", serving=policies.snapshot.fingerprint, problems=[repr(error)])
+        message = f"the policies could not be loaded: {error!r}"
+        policies.problems = (Problem("policies", 1, 1, "WV100", message),)
+        log("reload", level="error", serving=serving, problems=[repr(error)])
+        return
+    if snapshot is None and not policies.stale:
         return
     policies.problems = ()
-    if snapshot.fingerprint != policies.snapshot.fingerprint:
+    if snapshot is not None:
         policies.snapshot = snapshot
         policies.loads += 1
-        log("reload", serving=snapshot.fingerprint, policy=snapshot.policy.name)
+    log("reload", serving=policies.snapshot.fingerprint, policy=policies.snapshot.policy.name)
 
 
-def load_from(folder: Path, policy: str) -> Callable[[], Snapshot]:
-    return lambda: build(read_policies(folder), policy)
+def load_from(folder: Path, policy: str) -> Source:
+    return Source(lambda: read_policies(folder), policy)
 
 
 def _signature(folder: Path) -> Signature:
-    signature: list[tuple[str, int, int, int]] = []
+    signature: list[tuple[str, int, int, int, int]] = []
     for path in policy_files(folder):
         try:
             stat = path.stat()
         except OSError:  # it went away between the listing and the look; the next look will see the truth
             continue
-        signature.append((str(path), stat.st_mtime_ns, stat.st_size, stat.st_ino))
+        signature.append((str(path), stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino))
     return tuple(signature)

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from engine.app import running, serving
+from engine.server.reload import Source
 from engine.settings import DEFAULTS
 from engine.simulator import Simulator, catalog_text
 from engine.simulator.channel import Received
 from engine.simulator.models import MODELS
-from engine.snapshot import Snapshot, build
 
 # Every model by one endpoint, so that a test knows who serves it, and one model behind OpenRouter.
 SERVED = (
@@ -97,10 +97,7 @@ async def _raise_house(stack: AsyncExitStack, folder: Path) -> House:
         DEFAULTS, policies=folder, journal=":memory:", first_content_seconds=5.0, drain_seconds=1.0
     )
 
-    def load() -> Snapshot:
-        return build(files, "")
-
-    engine = await stack.enter_async_context(running(settings, {}, _no_log, load))
+    engine = await stack.enter_async_context(running(settings, {}, _no_log, Source(lambda: files)))
     url = await stack.enter_async_context(serving(engine))
     return House(url, simulator)
 
