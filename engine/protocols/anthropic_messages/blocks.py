@@ -44,9 +44,8 @@ def read_content(content: Any, path: str) -> tuple[Part, ...]:
 
 def read_block(block: Any, inside: str, at: int) -> Part:
     """One block; `inside` and `at` name its place, which is spelled out only where something is wrong."""
-    kind = block.get("type") if type(block) is dict else None
-    if kind == "text" and type(text := block.get("text")) is str and block.keys() <= _TEXT:
-        return Text(text, block.get("cache_control"))
+    if type(block) is dict and (part := _read_plain(block)) is not None:
+        return part
     path = f"{inside}.{at}"
     block = an_object(block, path)
     match string(block, "type", path):
@@ -67,6 +66,23 @@ def read_block(block: Any, inside: str, at: int) -> Part:
             return _read_document(block, path)
         case other:
             return Opaque(other, Sealed(ORIGIN, block))
+
+
+def _read_plain(block: Json) -> Part | None:
+    """A block of the commonest shapes, with exactly their fields: nearly all of a long conversation. None for
+    every other, which is then read with care."""
+    get = block.get
+    match len(block), get("type"):
+        case 2, "text" if type(text := get("text")) is str:
+            return Text(text)
+        case 3, "tool_result" if (
+            type(call := get("tool_use_id")) is str and type(text := get("content")) is str
+        ):
+            return ToolResult(call, (Text(text),) if text else ())
+        case 4, "tool_use" if type(call := get("id")) is str and type(name := get("name")) is str:
+            arguments = get("input")
+            return ToolCall(call, name, wire.dumps(arguments).decode()) if type(arguments) is dict else None
+    return None
 
 
 def _read_call(block: Json, path: str) -> ToolCall:
