@@ -19,6 +19,8 @@ from engine.policy.cases import Decide, Decided, check_cases, run_cases
 from engine.policy.catalog import Page, check_catalogs, names_in, read_catalogs
 from engine.policy.check import Known, check_documents, check_policy, serving
 from engine.policy.compile import compile_policy
+from engine.policy.declared import check_declared
+from engine.policy.limits import check_limits
 from engine.policy.phrases import Phrases, read_phrases
 from engine.routing.eligible import eligible
 from engine.routing.targets import forced
@@ -66,8 +68,10 @@ def check(
     found = _read_set(files, problems)
     problems += _check_set(found, files)
     phrases = [read_phrases(page) for page in found.policies]
-    for each in phrases:
+    for page, each in zip(found.policies, phrases, strict=True):
         problems += each.problems
+        problems += check_limits(page, each)
+        problems += check_declared(page, found.policies, found.complete)
     known = _known(found, problems)
     for page in found.policies:
         problems += check_policy(page, known)

@@ -23,7 +23,19 @@ Source = Literal["guard", "forced", "escalation", "pin", "rule", "learner", "def
 class Step:
     """One line of a decision's trace: what was asked and what came of it."""
 
-    kind: Literal["guard", "rule", "default", "forced", "escalation", "pin", "eligible", "gate", "cap"]
+    kind: Literal[
+        "guard",
+        "rule",
+        "default",
+        "forced",
+        "escalation",
+        "pin",
+        "eligible",
+        "gate",
+        "cap",
+        "canary",
+        "shadow",
+    ]
     name: str
     result: Literal["matched", "passed", "error", "skipped"]
     detail: str = ""
@@ -67,6 +79,7 @@ class Decision:
     hints: Mapping[str, Any] = field(default_factory=dict)
     candidates: tuple[Candidate, ...] = ()
     trace: tuple[Step, ...] = ()
+    shadow: str = ""  # the model a policy on trial would have chosen; its step in the trace says more
 
     @property
     def model(self) -> str:

@@ -3,7 +3,7 @@
 The rules themselves (their expressions) stay inside the policy room; what leaves it is a `Verdict`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -72,6 +72,58 @@ class Learner:
     explore_rate: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What may be spent within a window, by each value of `per`. Beyond it `use` serves, or `reject` is the status
+    requests are refused with; exactly one of the two is set. Declared, not enforced yet."""
+
+    name: str
+    per: str  # as in `identity.team`
+    usd: float
+    window_seconds: float
+    use: str = ""
+    reject: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """How long a decision holds for requests whose `key` values are the same. Declared, not acted on yet."""
+
+    seconds: float
+    key: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Shadow:
+    """A policy that decides beside the one that serves, on a share of sessions, and serves nobody."""
+
+    policy: str
+    sample: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """A policy that serves a part of the sessions or identities. `abort_when` is the text of its condition."""
+
+    policy: str
+    percent: float
+    by: Literal["session", "identity"] = "session"
+    abort_when: str = ""
+    min_requests: int = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """Which other policies of the set are tried while this one serves."""
+
+    shadow: Shadow | None = None
+    canary: Canary | None = None
+
+
+# Seconds on a clock that only goes forward, counted from anywhere.
+Clock = Callable[[], float]
+
+
 class Policy(Protocol):
     """A policy ready to serve. Pure: the same inputs give the same verdict."""
 
@@ -83,9 +135,20 @@ class Policy(Protocol):
     def failover(self) -> Failover: ...
     @property
     def learners(self) -> Mapping[str, Learner]: ...
+    @property
+    def budgets(self) -> tuple[Budget, ...]: ...
+    @property
+    def reuse(self) -> Reuse | None: ...
+    @property
+    def rollout(self) -> Rollout: ...
+    @property
+    def fingerprint(self) -> str:
+        """Tells this text of the policy from every other."""
+        ...
 
-    def judge(self, inputs: Inputs) -> Verdict:
-        """Guards in order, then rules in order, then the default: the first match."""
+    def judge(self, inputs: Inputs, clock: Clock | None = None) -> Verdict:
+        """Guards in order, then rules in order, then the default: the first match. A deadline that the policy
+        declares holds only where there is a `clock`."""
         ...
 
     def explain(self, inputs: Inputs) -> Verdict:
@@ -98,4 +161,8 @@ class Policy(Protocol):
 
     def reward(self, outcome: Mapping[str, Any]) -> tuple[str, float] | None:
         """The name of the first `outcomes` rule that matches and its reward in -1..1; None where none does."""
+        ...
+
+    def abort_reason(self, stats: Mapping[str, Any]) -> str:
+        """Why the canary must end, given how it does; empty where it may go on."""
         ...

@@ -77,7 +77,7 @@ def _at_name(page: Page, code: str, message: str, hint: str) -> Problem:
 
 
 def _check_names_once(page: Page) -> Iterator[Problem]:
-    for section in ("variables", "rules", "outcomes"):
+    for section in ("variables", "rules", "outcomes", "budgets"):
         yield from _once(page.document, page.items(section), (section,))
     cases = page.section("tests").get("cases") or ()
     named = [(index, case) for index, case in enumerate(cases) if isinstance(case, Mapping)]
@@ -161,6 +161,9 @@ def _named_targets(page: Page) -> Iterator[tuple[Path, str]]:
         against = (value.get("confidence") or {}).get("against")
         if against is not None:
             yield ("learners", learner, "confidence", "against"), against
+    for index, budget in page.items("budgets"):
+        if "use" in (budget.get("over") or {}):
+            yield ("budgets", index, "over", "use"), budget["over"]["use"]
     for start, followers in (page.section("failover").get("chains") or {}).items():
         yield ("failover", "chains", start), start
         for number, name in enumerate(followers or ()):
@@ -210,7 +213,10 @@ def _check_learners(page: Page) -> Iterator[Problem]:
 
 
 def _check_values(page: Page) -> Iterator[Problem]:
-    places: list[tuple[Path, Any]] = [(("pinning", "key"), page.section("pinning").get("key"))]
+    places: list[tuple[Path, Any]] = [
+        (("pinning", "key"), page.section("pinning").get("key")),
+        (("reuse", "key"), page.section("reuse").get("key")),
+    ]
     places += [
         (("learners", name, "signature"), value.get("signature"))
         for name, value in page.section("learners").items()
@@ -219,6 +225,9 @@ def _check_values(page: Page) -> Iterator[Problem]:
         for index, value in enumerate(values or ()):
             if value is not None:
                 yield from _check_value(page, (*path, index), value)
+    for index, budget in page.items("budgets"):
+        if budget.get("per") is not None:
+            yield from _check_value(page, ("budgets", index, "per"), budget["per"])
 
 
 def _check_value(page: Page, path: Path, value: str) -> Iterator[Problem]:

@@ -1,21 +1,25 @@
 """A checked policy document -> a policy that serves. Call it only for a document without errors."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from engine.core.decision import Step
 from engine.core.policy import Action, Failover, Learner, Pinning, Verdict
 from engine.policy.catalog import Page
+from engine.policy.declared import read_budgets, read_reuse, read_rollout, seconds
 from engine.policy.evaluate import CompiledPolicy, Rule, Worth
 from engine.policy.expression import Rung, compile_ladder
+from engine.policy.limits import deadline
 from engine.policy.phrases import Phrases
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DEFAULT_REASON = "no rule matched"
 
 
 def compile_policy(page: Page, phrases: Phrases) -> CompiledPolicy:
     rules = _rules(page, phrases)
+    rungs = [_rung(rule) for rule in rules]
+    limits = page.section("limits")
     return CompiledPolicy(
         name=page.data["metadata"]["name"],
         pinning=_pinning(page.section("pinning")),
@@ -24,7 +28,7 @@ def compile_policy(page: Page, phrases: Phrases) -> CompiledPolicy:
         rules=rules,
         default=_default(page.section("default")),
         variables=phrases.variables,
-        ladder=compile_ladder(phrases.variables, [_rung(rule) for rule in rules]),
+        ladder=compile_ladder(phrases.variables, rungs),
         exploring={
             name: phrases.at["learners", name, "explore", "when"]
             for name, value in page.section("learners").items()
@@ -38,13 +42,13 @@ def compile_policy(page: Page, phrases: Phrases) -> CompiledPolicy:
                 for index, item in page.items("outcomes")
             ],
         ),
+        fingerprint=hashlib.sha256(page.document.text.encode("utf-8", "surrogatepass")).hexdigest()[:12],
+        deadline=deadline(seconds(limits.get("deadline", "0s")), phrases.variables, rungs),
+        budgets=read_budgets(page),
+        reuse=read_reuse(page),
+        rollout=read_rollout(page),
+        aborting=phrases.at.get(("rollout", "canary", "abort_when")),
     )
-
-
-def seconds(text: str) -> float:
-    """A length of time as policies write it: `500ms`, `90s`, `30m`, `24h`, `7d`."""
-    number = text.rstrip("mshd")
-    return float(number) * _UNITS[text[len(number) :]]
 
 
 def readable(name: str) -> str:

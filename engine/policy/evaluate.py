@@ -5,7 +5,8 @@ costs a comparison and leaves nothing behind, and what a rule without a `reason`
 policy is compiled. `explain` asks every rule and keeps everything; it is for people, and slow.
 
 An error in a guard's condition counts as a match: what was meant to hold something back does so when in doubt.
-An error in any other rule counts as no match and is kept in the trace.
+An error in any other rule counts as no match and is kept in the trace. Where a policy declares a deadline and it
+passes, the next guard that was not asked yet counts as a match for the same reason; without one the default decides.
 """
 
 import math
@@ -14,10 +15,13 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from engine.core.decision import Step
-from engine.core.policy import Failover, Inputs, Learner, Pinning, Verdict
-from engine.policy.expression import EvaluationError, Expression, Ladder, with_variables
+from engine.core.policy import Budget, Clock, Failover, Inputs, Learner, Pinning, Reuse, Rollout, Verdict
+from engine.policy.expression import EvaluationError, Expression, Ladder, Match, with_variables
+from engine.policy.limits import Deadline
 
 Variables = tuple[tuple[str, Expression], ...]
+
+NO_ROLLOUT = Rollout()
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +58,53 @@ class CompiledPolicy:
     exploring: Mapping[str, Expression]  # learner -> its condition for trying something
     outcomes: tuple[Worth, ...]
     outcome_ladder: Ladder = field(repr=False)
+    fingerprint: str = ""
+    deadline: Deadline | None = None
+    budgets: tuple[Budget, ...] = ()
+    reuse: Reuse | None = None
+    rollout: Rollout = NO_ROLLOUT
+    aborting: Expression | None = None  # the condition that ends the canary
 
-    def judge(self, inputs: Inputs) -> Verdict:
+    def judge(self, inputs: Inputs, clock: Clock | None = None) -> Verdict:
+        if self.deadline is not None and clock is not None:
+            return self._judge_in_time(inputs, self.deadline, clock)
         match = self.ladder(inputs)
         rule = None if match.index is None else self.rules[match.index]
-        verdict = self.default if rule is None else rule.verdict
         if not match.errors and (rule is None or rule.reason is None):
-            return verdict
+            return self.default if rule is None else rule.verdict
+        return self._worked_out(match, rule, inputs)
+
+    def _judge_in_time(self, inputs: Inputs, deadline: Deadline, clock: Clock) -> Verdict:
+        end = clock() + deadline.seconds
+        errors: tuple[tuple[int, str], ...] = ()
+        for block in deadline.blocks:
+            if clock() > end:
+                return self._too_late(block.first, errors, deadline.seconds)
+            match = block.ladder(inputs)
+            errors += tuple((block.first + index, why) for index, why in match.errors)
+            if match.index is not None:
+                number = block.first + match.index
+                return self._worked_out(Match(number, errors), self.rules[number], inputs)
+        return self._worked_out(Match(None, errors), None, inputs)
+
+    def _too_late(self, index: int, errors: tuple[tuple[int, str], ...], seconds: float) -> Verdict:
+        """What is answered where the deadline passed before the rule of this number was asked."""
+        rule = self.rules[index]
+        late = f"the deadline of {seconds * 1000:g} ms passed"
+        steps = [_errored(self.rules[failed], why) for failed, why in errors]
+        if rule.kind == "guard":
+            steps.append(_errored(rule, late))
+            verdict, reason = rule.verdict, rule.verdict.reason
+        else:
+            rest = len(self.rules) - index - 1
+            and_others = f", as were the {rest} after it" if rest else ""
+            steps.append(Step(rule.kind, rule.name, "skipped", f"{late} before it was asked{and_others}"))
+            verdict, reason = self.default, late
+        return Verdict(verdict.rule, verdict.source, verdict.action, reason, (*steps, *verdict.trace))
+
+    def _worked_out(self, match: Match, rule: Rule | None, inputs: Inputs) -> Verdict:
+        """The verdict of a match that has more to tell than was known when the policy was compiled."""
+        verdict = self.default if rule is None else rule.verdict
         steps = [_errored(self.rules[index], why) for index, why in match.errors]
         reason, problem = self._reason(rule, inputs)
         trace = (*steps, *verdict.trace, *problem)
@@ -98,6 +142,16 @@ class CompiledPolicy:
         worth = self.outcomes[match.index]
         value = _number(worth.reward, roots)
         return None if value is None else (worth.name, max(-1.0, min(1.0, value)))
+
+    def abort_reason(self, stats: Mapping[str, Any]) -> str:
+        """An error counts as a reason: a canary nobody can judge must not go on."""
+        canary = self.rollout.canary
+        if self.aborting is None or canary is None:
+            return ""
+        try:
+            return canary.abort_when if self.aborting.evaluate({"stats": stats}) is True else ""
+        except EvaluationError as error:
+            return f"{canary.abort_when} has no value: {error.fault.message}"
 
     def _reason(self, rule: Rule | None, inputs: Inputs) -> tuple[str, tuple[Step, ...]]:
         """The rule's reason; where it has no value, the rule's name in words, and a step that says why."""

@@ -1,21 +1,19 @@
 """The expressions of a policy document, found, typed and compiled, each under the path where it is written."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 from engine.core.errors import Problem
 from engine.documents import Path, shipped_json
 from engine.policy.catalog import Page
-from engine.policy.expression import Complaint, Expression, Vocabulary, compile_expression
-from engine.policy.expression.facts import known_when
-from engine.policy.expression.judgement import NO_FACTS
-from engine.policy.expression.syntax import Name, Node, Select
-from engine.policy.expression.types import DYN, Record
+from engine.policy.expression import COST_LIMIT, Complaint, Expression, Vocabulary, compile_expression
+from engine.policy.expression.types import DYN
 
 INPUT_SCHEMA = "schemas/input.v1.schema.json"
 OUTCOMES_SCHEMA = "schemas/outcomes.v1.schema.json"
+STATS_SCHEMA = "schemas/stats.v1.schema.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,15 +35,20 @@ def outcome_vocabulary() -> Vocabulary:
     return Vocabulary().with_root("outcome", shipped_json(OUTCOMES_SCHEMA))
 
 
+@cache
+def stats_vocabulary() -> Vocabulary:
+    return Vocabulary().with_root("stats", shipped_json(STATS_SCHEMA))
+
+
 def read_phrases(page: Page) -> Phrases:
     problems: list[Problem] = []
     at: dict[Path, Expression] = {}
     variables, vocabulary = _read_variables(page, problems)
     for path, expect in _places(page.data):
-        words = outcome_vocabulary() if path[0] == "outcomes" else vocabulary
+        words = _words_at(path, vocabulary)
         condition = at.get((*path[:-1], "when"))
         if condition is not None:  # a reason or a reward is asked for only where the condition holds
-            words = _where_it_holds(words, condition)
+            words = words.where(condition.present)
         expression = _compile(page, path, words, expect, problems)
         if expression is not None:
             at[path] = expression
@@ -88,32 +91,26 @@ def _places(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     for name, learner in (data.get("learners") or {}).items():
         if "when" in learner.get("explore", {}):
             yield ("learners", name, "explore", "when"), "bool"
+    if "abort_when" in ((data.get("rollout") or {}).get("canary") or {}):
+        yield ("rollout", "canary", "abort_when"), "bool"
 
 
-def _where_it_holds(vocabulary: Vocabulary, condition: Expression) -> Vocabulary:
-    """The vocabulary with the fields required whose presence the condition proves."""
-    proven = known_when(condition.proof.parsed.node, True, _path_of) or NO_FACTS
-    roots = dict(vocabulary.roots)
-    for path in proven:
-        record = roots.get(path[0])
-        if len(path) == 2 and isinstance(record, Record) and path[1] in record.fields:
-            present = replace(record.fields[path[1]], required=True)
-            roots[path[0]] = replace(record, fields={**record.fields, path[1]: present})
-    return replace(vocabulary, roots=roots)
-
-
-def _path_of(node: Node) -> tuple[str, ...] | None:
-    match node:
-        case Select(operand=Name(name=root), field=name):
-            return (root, name)
+def _words_at(path: Path, vocabulary: Vocabulary) -> Vocabulary:
+    match path[0]:
+        case "outcomes":
+            return outcome_vocabulary()
+        case "rollout":
+            return stats_vocabulary()
         case _:
-            return None
+            return vocabulary
 
 
 def _compile(
     page: Page, path: Path, vocabulary: Vocabulary, expect: str, problems: list[Problem]
 ) -> Expression | None:
-    expression, complaints = compile_expression(page.document.source(path), vocabulary, expect)
+    limit = page.section("limits").get("expr_cost", COST_LIMIT)
+    source = page.document.source(path)
+    expression, complaints = compile_expression(source, vocabulary, expect, cost_limit=limit)
     problems.extend(_problem(page, path, complaint) for complaint in complaints)
     return expression
 

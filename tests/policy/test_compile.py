@@ -1,9 +1,7 @@
-import pytest
-
 from engine.core.policy import Action, Failover, Learner, Pinning
 from engine.documents import check_shape, read
 from engine.policy.catalog import Page
-from engine.policy.compile import compile_policy, readable, seconds
+from engine.policy.compile import compile_policy, readable
 from engine.policy.evaluate import CompiledPolicy
 from engine.policy.phrases import read_phrases
 
@@ -17,13 +15,6 @@ def compiled(body: str) -> CompiledPolicy:
     assert not shape
     assert not phrases.problems
     return compile_policy(page, phrases)
-
-
-@pytest.mark.parametrize(
-    ("text", "length"), [("500ms", 0.5), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("7d", 604800), ("0s", 0)]
-)
-def test_lengths_of_time_are_seconds(text: str, length: float) -> None:
-    assert seconds(text) == length
 
 
 def test_a_name_reads_as_words() -> None:
