@@ -11,8 +11,10 @@ The rates were fitted to providers' reported usage; `tests/features/test_tokens.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
+from engine import wire
 from engine.core.conversation import Document, Tool
 
 SHORT = 512  # texts up to here are weighed whole, all together
@@ -64,6 +66,10 @@ def text_tokens(text: str) -> float:
     middle = length // 2
     sample = text[:SAMPLE] + text[middle : middle + SAMPLE] + text[-SAMPLE:]
     return _rate(sample) * length
+
+
+# A schema longer than this is not remembered.
+REMEMBERED_BYTES = 16 * 1024
 
 
 class Ruler:
@@ -150,6 +156,21 @@ def _foreign_tokens(sample: str, plain: int) -> float:
 
 
 def _extent(schema: Mapping[str, Any]) -> tuple[int, int]:
+    """How many members a schema has, and how long its texts are. A client sends the same tools with every turn, and
+    writing a schema to look it up costs a tenth of walking it."""
+    try:
+        text = wire.dumps(schema)
+    except ValueError:
+        return _walked(schema)
+    return _extent_of(text) if len(text) <= REMEMBERED_BYTES else _walked(schema)
+
+
+@lru_cache(maxsize=1024)
+def _extent_of(text: bytes) -> tuple[int, int]:
+    return _walked(wire.loads(text))
+
+
+def _walked(schema: Mapping[str, Any]) -> tuple[int, int]:
     """How many members a schema has, and how long its texts are. Not recursive: schemas come from clients."""
     members = characters = 0
     waiting: list[Any] = [schema.values()]
