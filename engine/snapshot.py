@@ -176,10 +176,12 @@ def _assemble(
 def _run_tests(snapshot: Snapshot, pages: Sequence[Page]) -> Iterator[Problem]:
     for page in pages:
         policy = snapshot.policies[page.data["metadata"]["name"]]
-        yield from run_cases(page, snapshot.catalog, _decider(policy, snapshot.catalog))
+        yield from run_cases(page, snapshot.catalog, decider(policy, snapshot.catalog))
 
 
-def _decider(policy: Policy, catalog: Catalog) -> Decide:
+def decider(policy: Policy, catalog: Catalog) -> Decide:
+    """How the cases of a policy are decided: as requests are, in a world held still."""
+
     def decide(inputs: Inputs, trust: Trust) -> Decided:
         verdict = policy.judge(inputs)
         requested = catalog.resolve(inputs["features"]["requested_model"])
