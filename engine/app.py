@@ -6,6 +6,7 @@ import signal
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
+from itertools import chain
 from types import FrameType
 
 import uvicorn
@@ -19,6 +20,7 @@ from engine.server.reload import Policies, Source, follow, load_from
 from engine.server.routes import routes
 from engine.server.upstream import Upstream
 from engine.settings import Settings
+from engine.snapshot import Snapshot
 
 # Agents open a connection per call and many calls at once.
 BACKLOG = 2048
@@ -48,9 +50,14 @@ async def running(
     following = None
     try:
         learners = await Learners.from_journal(journal)
-        await asyncio.to_thread(learners.prepare, policies.snapshot.policy.learners.values())
+
+        def prepare(snapshot: Snapshot) -> None:
+            every = (policy.learners.values() for policy in snapshot.policies.values())
+            learners.prepare(chain.from_iterable(every))
+
+        await asyncio.to_thread(prepare, policies.snapshot)
         engine = Engine(settings, policies, MemoryPins(), learners, journal, upstream, log, environment)
-        following = asyncio.ensure_future(follow(settings.policies, policies, load, log))
+        following = asyncio.ensure_future(follow(settings.policies, policies, load, log, prepare))
         yield engine
         await learners.save()
     finally:
@@ -95,6 +102,8 @@ class Server(uvicorn.Server):
         self._engine.draining = True
         self._engine.log("draining", signal=signal.Signals(sig).name, running=self._engine.running)
         super().handle_exit(sig, frame)
+        # uvicorn would raise the signal again once it has drained, and end the process before the journal is closed.
+        self._captured_signals.clear()
 
 
 def event_loop() -> asyncio.AbstractEventLoop:
@@ -126,6 +135,7 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((host, port))
+        sock.listen(BACKLOG)  # now, so that who is told of the address can already connect
     except BaseException:
         sock.close()
         raise

@@ -21,6 +21,7 @@ POLL_SECONDS = 0.15
 MOST_FILE_BYTES = 4 * 1024 * 1024
 
 Signature = tuple[tuple[str, int, int, int, int], ...]
+Prepare = Callable[[Snapshot], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +96,15 @@ class Policies:
         return bool(self.problems)
 
 
-async def follow(folder: Path, policies: Policies, source: Source, log: Logger) -> None:
-    """Keep `policies` up to date with the folder, for as long as the task runs."""
+def _nothing(snapshot: Snapshot) -> None:
+    """What serves a snapshot needs nothing made ready for it."""
+
+
+async def follow(
+    folder: Path, policies: Policies, source: Source, log: Logger, prepare: Prepare = _nothing
+) -> None:
+    """Keep `policies` up to date with the folder, for as long as the task runs. `prepare` makes ready, in a thread,
+    what a snapshot needs that no request should wait for."""
     seen: Signature | None = None
     loaded: Signature | None = None  # not what is there now: that may have changed since it was first read
     while True:
@@ -105,14 +113,16 @@ async def follow(folder: Path, policies: Policies, source: Source, log: Logger) 
         settled, seen = now == seen, now
         if settled and now != loaded:
             loaded = now
-            await reload(policies, source, log)
+            await reload(policies, source, log, prepare)
 
 
-async def reload(policies: Policies, source: Source, log: Logger) -> None:
+async def reload(policies: Policies, source: Source, log: Logger, prepare: Prepare = _nothing) -> None:
     """Serve what is there now, if it holds; otherwise show what is wrong with it."""
     serving = policies.snapshot.fingerprint
     try:
         snapshot = await asyncio.to_thread(source.newer, serving)
+        if snapshot is not None:
+            await asyncio.to_thread(prepare, snapshot)
     except InvalidDocumentsError as error:
         policies.problems = error.problems
         shown = [str(problem) for problem in error.problems[:10]]

@@ -323,6 +323,25 @@ def test_a_bug_of_ours_is_shown_like_a_mistake_and_the_folder_is_followed_on(
     asyncio.run(story())
 
 
+def test_what_a_snapshot_needs_is_made_ready_before_it_serves(folder: Folder) -> None:
+    async def story() -> None:
+        policies = Policies(load_from(folder.path, "")())
+        before = policies.snapshot
+        seen: list[tuple[str, bool]] = []
+        write_in_place(folder, CHEAP)
+        log = Log(StringIO(), json=True)
+        await reload.reload(
+            policies,
+            load_from(folder.path, ""),
+            log,
+            lambda snapshot: seen.append((snapshot.fingerprint, policies.snapshot is before)),
+        )
+        log.close()
+        assert seen == [(policies.snapshot.fingerprint, True)]
+
+    asyncio.run(story())
+
+
 def test_touching_a_file_changes_nothing(folder: Folder) -> None:
     async def story() -> None:
         async with folder.followed():
