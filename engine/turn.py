@@ -10,7 +10,7 @@ because a guard or an escalation may outrank the pin, and because a pinned turn 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.choice import Bench, Choice, choose, signature_of
@@ -18,7 +18,7 @@ from engine.core.catalog import Catalog, Model
 from engine.core.conversation import Request
 from engine.core.decision import Candidate, Decision, Lesson, Outcome, Step
 from engine.core.errors import RequestError
-from engine.core.policy import Inputs, Verdict
+from engine.core.policy import Clock, Inputs, Verdict
 from engine.core.ports import Pin, Trust
 from engine.features import features, hints, survey
 from engine.learning.reward import lessons as lessons_of
@@ -34,19 +34,22 @@ ANY_MODEL = frozenset({"auto", "weave"})
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a request says, in the words of policies. `requested` is None where the client left it open."""
+    """What a request says, in the words of policies. `requested` is None where the client left it open. `lane` is
+    the policy on trial that reads it, whose pins are its own; empty for the policy that serves."""
 
     request: Request
     requested: Model | None
     inputs: Inputs
     session: str
+    lane: str = ""
 
     @property
     def pin_key(self) -> str:
         """What holds the session's model: a session has one for each model its client asks for, so that a user who
         switches models is heard, and a client's small helper calls do not ride on its large model."""
         asked = self.requested.name if self.requested else ""
-        return f"{self.session}/{asked}" if self.session else ""
+        lane = f"/{self.lane}" if self.lane else ""
+        return f"{self.session}/{asked}{lane}" if self.session else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +61,7 @@ class Moment:
     draw: float  # in [0, 1)
     pin: Pin | None
     trust: Trust
+    clock: Clock | None = None  # what a policy's deadline goes by; without one there is none
 
 
 def read(
@@ -73,10 +77,16 @@ def read(
     return Facts(request, requested, inputs, session_of(snapshot.policy.pinning.key, inputs))
 
 
+def beside(facts: Facts, snapshot: Snapshot) -> Facts:
+    """The same request as a policy on trial reads it: sessions are what it says they are, and their pins its own."""
+    policy = snapshot.policy
+    return replace(facts, session=session_of(policy.pinning.key, facts.inputs), lane=policy.name)
+
+
 def decide(facts: Facts, snapshot: Snapshot, moment: Moment) -> Decision:
     """Raises UnservableError where no model can carry the request, RequestError where a hint forces an unknown
     model."""
-    verdict = snapshot.policy.judge(facts.inputs)
+    verdict = snapshot.policy.judge(facts.inputs, moment.clock)
     pool = eligible(snapshot.catalog.models.values(), facts.inputs["features"])
     choice, rule = _strongest(facts, verdict, pool, snapshot, moment)
     return _decision(facts, verdict, choice, rule, pool, snapshot, moment)

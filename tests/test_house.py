@@ -1,7 +1,7 @@
 """The house keeps its order: who may import whom, one door per library, a test beside each file of code.
 
     core <- documents <- protocols, features, routing, policy, learning <- choice <- snapshot <- turn
-         <- server <- app <- cli
+         <- rollout <- server <- app <- cli
 
 The five rooms in the middle never import one another; they meet through the words in core.
 """
@@ -29,8 +29,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "choice": {*BELOW_ROOMS, *ROOMS},
     "snapshot": {*BELOW_ROOMS, *ROOMS, "choice"},
     "turn": {*BELOW_ROOMS, *ROOMS, "choice", "snapshot"},
-    "server": {*BELOW_ROOMS, *ROOMS, "snapshot", "turn", "server", "settings"},
-    "app": {*BELOW_ROOMS, *ROOMS, "snapshot", "turn", "server", "settings"},
+    "rollout": {*BELOW_ROOMS, *ROOMS, "choice", "snapshot", "turn"},
+    "server": {*BELOW_ROOMS, *ROOMS, "snapshot", "turn", "rollout", "server", "settings"},
+    "app": {*BELOW_ROOMS, *ROOMS, "snapshot", "turn", "rollout", "server", "settings"},
 }
 AT_THE_TOP = {"commands", "cli", "__init__"}  # the command line may use everything
 

@@ -4,14 +4,15 @@ import random
 import secrets
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from engine import turn, wire
+from engine import rollout, turn, wire
 from engine.core.conversation import Request
-from engine.core.decision import Decision
+from engine.core.decision import Decision, Result
 from engine.core.errors import RequestError
-from engine.core.ports import PinStore
+from engine.core.ports import Pin, PinStore
 from engine.protocols.shape import Protocol
+from engine.rollout import Trial, trial_of
 from engine.routing.pins import pin_after
 from engine.server.journal import Journal
 from engine.server.learner import Learners
@@ -61,16 +62,20 @@ class Engine:
     running: int = 0  # requests under way
     draining: bool = False
     ids: Ids = field(default_factory=Ids)
+    trial: Trial | None = None  # of the snapshot that last decided; ask `current_trial`
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """A request that was read and decided, and the snapshot that did; the request keeps it to its end."""
+    """A request that was read and decided, and the snapshot that did; the request keeps it to its end. `tried` is
+    there while another policy is on trial."""
 
     request: Request
     facts: turn.Facts
     decision: Decision
     snapshot: Snapshot
+    trial: Trial | None = None
+    tried: rollout.Tried | None = None
 
 
 def decide(engine: Engine, protocol: Protocol, raw: bytes, headers: Mapping[str, str]) -> Decided:
@@ -79,23 +84,37 @@ def decide(engine: Engine, protocol: Protocol, raw: bytes, headers: Mapping[str,
     request = protocol.read_request(parse(raw), raw)
     facts = turn.read(request, headers, LOCAL_IDENTITY, snapshot)
     now = time.time()
-    moment = turn.Moment(
+    alone = turn.Moment(
         id=engine.ids.new(now),
         now=now,
         draw=random.random(),  # noqa: S311 - exploration needs chance, not secrecy
-        pin=engine.pins.get(facts.pin_key, now) if facts.pin_key else None,
+        pin=_pin(engine, facts, now),
         trust=engine.learners,
+        clock=time.perf_counter,
     )
-    return Decided(request, facts, turn.decide(facts, snapshot, moment), snapshot)
+    trial = current_trial(engine)
+    if trial is None:
+        return Decided(request, facts, turn.decide(facts, snapshot, alone), snapshot)
+    tried = rollout.decide(trial, facts, lambda read: replace(alone, pin=_pin(engine, read, now)))
+    return Decided(request, tried.facts, tried.decision, tried.snapshot, trial, tried)
+
+
+def current_trial(engine: Engine) -> Trial | None:
+    """The trial that the serving policy asks for, if it asks for one."""
+    engine.trial = trial_of(engine.trial, engine.policies.snapshot)
+    return engine.trial
+
+
+def _pin(engine: Engine, facts: turn.Facts, now: float) -> Pin | None:
+    return engine.pins.get(facts.pin_key, now) if facts.pin_key else None
 
 
 def remember(engine: Engine, decided: Decided) -> None:
     """Keep what a decision means for the session's next turn, and for the record."""
     decision = decided.decision
-    pinning = decided.snapshot.policy.pinning
-    pin = pin_after(decision, decided.facts.inputs["features"], pinning, decision.at)
-    if pin is not None:
-        engine.pins.put(decided.facts.pin_key, pin)
+    _put_pin(engine, decided.facts, decision, decided.snapshot)
+    if decided.trial is not None and decided.tried is not None:
+        _remember_trial(engine, decided.trial, decided.tried)
     engine.journal.record(decision)
     engine.log(
         "decision",
@@ -110,6 +129,32 @@ def remember(engine: Engine, decided: Decided) -> None:
         context_tokens=decision.features["context_tokens"],
         confidence=decision.confidence,
     )
+
+
+def conclude(engine: Engine, decided: Decided, result: Result) -> None:
+    """Keep how a request ended, and count it for the policy that decided it."""
+    engine.journal.record(result)
+    if decided.trial is not None and decided.tried is not None:
+        _log_stop(engine, decided.trial, decided.trial.record(decided.tried.arm, result))
+
+
+def _remember_trial(engine: Engine, trial: Trial, tried: rollout.Tried) -> None:
+    shadowed = tried.shadowed
+    if shadowed is not None and shadowed.decision is not None and trial.shadow is not None:
+        _put_pin(engine, shadowed.facts, shadowed.decision, trial.shadow)
+    _log_stop(engine, trial, trial.remember(tried))
+
+
+def _put_pin(engine: Engine, facts: turn.Facts, decision: Decision, snapshot: Snapshot) -> None:
+    pin = pin_after(decision, facts.inputs["features"], snapshot.policy.pinning, decision.at)
+    if pin is not None:
+        engine.pins.put(facts.pin_key, pin)
+
+
+def _log_stop(engine: Engine, trial: Trial, why: str) -> None:
+    canary = trial.rollout.canary
+    if why and canary is not None:
+        engine.log("canary", level="error", policy=canary.policy, stopped=why, **trial.stats)
 
 
 def parse(raw: bytes) -> Mapping[str, object]:

@@ -26,7 +26,7 @@ from engine.protocols.outbound import Outbound, outbound
 from engine.protocols.pipe import Pipe, pipe
 from engine.protocols.shape import Protocol, ReplyContext
 from engine.server.answer import Answer, header_value
-from engine.server.engine import Decided, Engine, decide, remember
+from engine.server.engine import Decided, Engine, conclude, decide, remember
 from engine.server.log import Logger
 from engine.server.receiving import GoneError, Watcher, header_map, read_body
 from engine.server.upstream import Call, Response
@@ -342,7 +342,7 @@ class Exchange:
             dropped=self._outbound.dropped,
             edits=self._outbound.edits,
         )
-        engine.journal.record(result)
+        conclude(engine, self._decided, result)
         log_result(engine.log, result)
 
     def _estimated(self, told: Usage) -> Usage:

@@ -21,7 +21,7 @@ from engine.protocols import PROTOCOLS
 from engine.protocols.shape import Protocol
 from engine.server import outcomes
 from engine.server.counting import CountTokens
-from engine.server.engine import Engine, decide
+from engine.server.engine import Engine, current_trial, decide
 from engine.server.receiving import read_body
 from engine.server.relay import Relay
 from engine.server.telling import as_json
@@ -69,6 +69,7 @@ class Console:
             "snapshot": policies.snapshot.fingerprint,
             "policy_stale": policies.stale,
             "problems": [str(problem) for problem in policies.problems or policies.snapshot.problems],
+            "rollout": trial.told() if (trial := current_trial(engine)) else None,
             "running": engine.running,
             "journal": engine.journal.health(),
         }
