@@ -102,8 +102,14 @@ def _add_policies(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder with *.yaml (default: WEAVE_POLICIES, or ./policies)",
     )
+    _add_policy(parser)
+
+
+def _add_policy(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--policy", metavar="NAME", help="which policy serves, where the folder holds several"
+        "--policy",
+        metavar="NAME",
+        help="which policy serves, where there are several (default: WEAVE_POLICY)",
     )
 
 
@@ -120,7 +126,7 @@ def _add_serve(commands: "Commands") -> None:
     _add_policies(parser)
     parser.add_argument("--host", help="address to listen on (default: WEAVE_HOST, or 127.0.0.1)")
     parser.add_argument(
-        "--port", type=int, help="port to listen on (default: WEAVE_PORT, or 8484; 0 takes a free one)"
+        "--port", type=_port, help="port to listen on (default: WEAVE_PORT, or 8484; 0 takes a free one)"
     )
     parser.add_argument(
         "--journal", metavar="FILE", help="where decisions are kept (default: WEAVE_JOURNAL, or weave.db)"
@@ -156,7 +162,9 @@ def _add_validate(commands: "Commands") -> None:
         "exit codes: 0 fine, 2 usage, 3 invalid, 4 tests failed, 5 coverage short\n\n"
         "examples:\n"
         "  weave-engine validate\n"
-        "  weave-engine validate policies/ --format github",
+        "  weave-engine validate policies/ --watch\n"
+        "  weave-engine validate policies/ --format github          annotations in GitHub Actions\n"
+        "  weave-engine validate policies/ --format sarif > weave.sarif",
     )
     parser.add_argument(
         "paths",
@@ -165,9 +173,14 @@ def _add_validate(commands: "Commands") -> None:
         metavar="PATH",
         help="folders or files that load together (default: WEAVE_POLICIES, or ./policies)",
     )
+    _add_policy(parser)
     parser.add_argument(
-        "--format", choices=("pretty", "json", "github"), default="pretty", help="how problems are written"
+        "--format",
+        choices=("pretty", "json", "github", "sarif", "junit"),
+        default="pretty",
+        help="how problems are written",
     )
+    parser.add_argument("--watch", action="store_true", help="validate again whenever a file changes")
     parser.set_defaults(run=_validate)
 
 
@@ -179,7 +192,8 @@ def _add_explain(commands: "Commands") -> None:
         "examples:\n"
         "  weave-engine explain request.json\n"
         "  weave-engine explain request.json --header x-weave-task=plan --json\n"
-        "  weave-engine explain d018f3a...          a decision in the journal",
+        "  weave-engine explain d018f3a...          a decision in the journal\n"
+        "  weave-engine explain d018f3a... --why-not haiku",
     )
     parser.add_argument(
         "subject",
@@ -202,8 +216,20 @@ def _add_explain(commands: "Commands") -> None:
         metavar="NAME=VALUE",
         help="a header the client sends; may be given several times",
     )
+    parser.add_argument(
+        "--why-not",
+        metavar="MODEL",
+        default="",
+        help="tell why this model did not serve, and what would lead to it",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of a tree")
     parser.set_defaults(run=_explain)
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port; it takes a number from 0 to 65535")
+    return int(text)
 
 
 def _settings(chosen: argparse.Namespace) -> Settings:
@@ -227,10 +253,10 @@ def _serve(_chosen: argparse.Namespace, settings: Settings) -> int:
     try:
         with asyncio.Runner(loop_factory=event_loop) as runner:
             return runner.run(serve(settings, os.environ))
-    except OSError as error:
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", "") or str(error)
         return _complain(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; choose another with --port",
-            1,
+            f"cannot listen on {settings.host}:{settings.port}: {why}; choose another with --port", 1
         )
 
 
@@ -241,15 +267,18 @@ def _demo(chosen: argparse.Namespace, _settings: Settings) -> int:
 
 
 def _validate(chosen: argparse.Namespace, settings: Settings) -> int:
-    from engine.commands.validate import validate
+    from engine.commands.validate import validate, watch
 
-    return validate(chosen.paths or [settings.policies], chosen.format)
+    check = watch if chosen.watch else validate
+    return check(chosen.paths or [settings.policies], chosen.format, settings.policy)
 
 
 def _explain(chosen: argparse.Namespace, settings: Settings) -> int:
     from engine.commands.explain import explain
 
-    return explain(chosen.subject, chosen.protocol, chosen.header, settings, chosen.json)
+    return explain(
+        chosen.subject, chosen.protocol, chosen.header, settings, json=chosen.json, instead=chosen.why_not
+    )
 
 
 if __name__ == "__main__":

@@ -7,67 +7,129 @@ journal believe, but without the session's history: a pin is the running engine'
 import asyncio
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from engine import turn, wire
 from engine.commands import terminal
-from engine.core.decision import Decision
-from engine.core.errors import RequestError
+from engine.commands.why_not import why_not
+from engine.core.decision import AttemptRecord, Decision, Result
+from engine.core.errors import InvalidDocumentsError, RequestError
+from engine.core.policy import Inputs
 from engine.core.ports import Trust
 from engine.protocols import PROTOCOLS
 from engine.server.engine import LOCAL_IDENTITY, parse
 from engine.server.journal import Journal
 from engine.server.learner import Learners
 from engine.server.reload import load_from
-from engine.server.telling import as_json
+from engine.server.telling import as_json, plain
 from engine.settings import Settings
 from engine.snapshot import Snapshot
 
 NOW = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """A decision and what it rests on. `snapshot` is the one that decided, None where it is gone."""
+
+    decision: Decision
+    inputs: Inputs
+    snapshot: Snapshot | None
+    result: Result | None = None
+    attempts: Sequence[AttemptRecord] = ()
+
+
 def explain(
-    subject: str, protocol: str | None, headers: Sequence[str], settings: Settings, as_text: bool
+    subject: str,
+    protocol: str | None,
+    headers: Sequence[str],
+    settings: Settings,
+    *,
+    json: bool = False,
+    instead: str = "",
 ) -> int:
-    """Prints a tree, or JSON; returns the exit code. Raises RequestError where the subject makes no sense."""
-    if subject != "-" and not Path(subject).exists():
-        told = asyncio.run(_past(subject, settings))
-    else:
-        told = asyncio.run(_present(subject, protocol, headers, settings))
-    if as_text:
+    """Prints a tree, or JSON; returns the exit code. `instead` names a model of which is told why it did not serve.
+    Raises RequestError where the subject makes no sense."""
+    work = (
+        _present(subject, protocol, headers, settings)
+        if subject == "-" or _exists(subject)
+        else _past(subject, settings)
+    )
+    found = asyncio.run(work)
+    told = as_json(found.decision, found.result, found.attempts)
+    if instead:
+        told["why_not"] = plain(why_not(instead, found.decision, found.inputs, found.snapshot))
+    if json:
         print(wire.dumps(told).decode())
+    elif instead:
+        terminal.why_not(told)
     else:
         terminal.decision(told)
     return 0
 
 
-async def _past(name: str, settings: Settings) -> dict[str, Any]:
+def _exists(subject: str) -> bool:
+    try:
+        return Path(subject).exists()
+    except OSError:  # too long for a file's name
+        return False
+
+
+async def _past(name: str, settings: Settings) -> Explained:
     if not Path(settings.journal).exists():
         raise RequestError(
-            f"{name!r} is no file, and there is no journal {settings.journal} to look it up in; name one with --journal"
+            f"{_short(name)} is no file, and there is no journal {settings.journal} to look it up in; "
+            "name one with --journal"
         )
     journal = await Journal.open(settings.journal, read_only=True)
     try:
         decision = await journal.decision(name)
         if decision is None:
-            raise RequestError(f"{name!r} is neither a file nor a decision in {settings.journal}")
-        return as_json(decision, await journal.result(name), await journal.attempts(name))
+            raise RequestError(f"{_short(name)} is neither a file nor a decision in {settings.journal}")
+        inputs = {"features": decision.features, "hints": decision.hints, "identity": LOCAL_IDENTITY}
+        result, attempts = await journal.result(name), await journal.attempts(name)
+        return Explained(decision, inputs, _same_snapshot(decision, settings), result, attempts)
     finally:
         await journal.close()
 
 
+def _same_snapshot(decision: Decision, settings: Settings) -> Snapshot | None:
+    """The policies on disk, where they are still those that decided."""
+    try:
+        snapshot = load_from(settings.policies, settings.policy)()
+    except InvalidDocumentsError:
+        return None
+    return snapshot if snapshot.fingerprint == decision.snapshot else None
+
+
 async def _present(
     subject: str, protocol: str | None, headers: Sequence[str], settings: Settings
-) -> dict[str, Any]:
-    raw = sys.stdin.buffer.read() if subject == "-" else Path(subject).read_bytes()
+) -> Explained:
+    raw = _read(subject)
     body = parse(raw)
     request = PROTOCOLS[protocol or told_from(body)].read_request(body, raw)
     snapshot = load_from(settings.policies, settings.policy)()
     facts = turn.read(request, _header_map(headers), LOCAL_IDENTITY, snapshot)
     moment = turn.Moment(id="", now=NOW, draw=1.0, pin=None, trust=await _trust(settings))
-    return as_json(explained(turn.decide(facts, snapshot, moment), facts, snapshot), None, ())
+    decision = explained(turn.decide(facts, snapshot, moment), facts, snapshot)
+    return Explained(decision, facts.inputs, snapshot)
+
+
+def _read(subject: str) -> bytes:
+    if subject == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(subject).read_bytes()
+    except IsADirectoryError as error:
+        raise RequestError(f"{subject} is a folder; name a file with a request's body in it") from error
+    except OSError as error:
+        raise RequestError(f"{subject} cannot be read: {error.strerror}") from error
+
+
+def _short(name: str) -> str:
+    return repr(name if len(name) <= 60 else name[:60] + "…")
 
 
 def explained(decision: Decision, facts: turn.Facts, snapshot: Snapshot) -> Decision:

@@ -5,13 +5,20 @@ from the simulator, and says so loudly: in the log, and in each answer's model n
 """
 
 import socket
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from engine.app import Server, listen, running, settle
-from engine.core.catalog import Catalog
+from engine.core.catalog import Binding, Catalog, Endpoint, Model
 from engine.server.log import Log, to_standard_error
 from engine.server.reload import Source, load_from, read_policies
 from engine.settings import Settings
+from engine.snapshot import Snapshot
+
+if TYPE_CHECKING:
+    from engine.simulator import Simulator
+    from engine.simulator.models import SimulatedModel
 
 
 async def serve(settings: Settings, environment: Mapping[str, str]) -> int:
@@ -40,7 +47,7 @@ def has_key(catalog: Catalog, environment: Mapping[str, str]) -> bool:
 
 
 def simulated(settings: Settings, catalog: str) -> Source:
-    """Loads the folder's policies on the simulator's catalog: its own catalogs are left out."""
+    """Loads the folder's policies on the simulator's own catalog: the folder's catalogs are left out."""
 
     def read() -> dict[str, str]:
         files = {
@@ -51,6 +58,70 @@ def simulated(settings: Settings, catalog: str) -> Source:
         return {**files, "simulator.yaml": catalog}
 
     return Source(read, settings.policy)
+
+
+@dataclass(frozen=True, slots=True)
+class Played(Source):
+    """The policies as they are, the operator's catalog with them, but with the simulator playing each model."""
+
+    simulator: "Simulator | None" = None
+
+    def __call__(self) -> Snapshot:
+        return self._played(Source.__call__(self))
+
+    def newer(self, serving: str) -> Snapshot | None:
+        snapshot = Source.newer(self, serving)
+        return None if snapshot is None else self._played(snapshot)
+
+    def _played(self, snapshot: Snapshot) -> Snapshot:
+        assert self.simulator is not None
+        return replace(snapshot, catalog=_on_stage(snapshot.catalog, self.simulator))
+
+
+def cast(catalog: Catalog) -> tuple["SimulatedModel", ...]:
+    """Every model of a catalog as the simulator can play it, under the names its providers have for it."""
+    return tuple(
+        replace(
+            _role(model),
+            name=model.name,
+            id=binding.id,
+            context_tokens=model.context_tokens,
+            output_tokens=model.output_tokens,
+            can=tuple(sorted(model.can)),
+        )
+        for model in catalog.models.values()
+        for binding in model.served_by
+    )
+
+
+def _role(model: Model) -> "SimulatedModel":
+    """The simulator's own model that is most like it."""
+    from engine.simulator.models import MODELS
+
+    same = [one for one in MODELS if one.name == model.name]
+    able = [one for one in MODELS if one.tier == model.tier and model.can <= set(one.can)]
+    return [*same, *able, *(one for one in MODELS if one.tier == model.tier)][0]
+
+
+def _on_stage(catalog: Catalog, simulator: "Simulator") -> Catalog:
+    from engine.simulator.models import KEY_HEADER, PROVIDERS
+
+    endpoints = {
+        name: Endpoint(name, one.protocol, simulator.url(name), "", one.dialect, {KEY_HEADER: "none needed"})
+        for name, one in PROVIDERS.items()
+    }
+    ids = {one.id for one in simulator.models}
+    models = {name: replace(model, served_by=_parts(model, ids)) for name, model in catalog.models.items()}
+    return replace(catalog, endpoints=endpoints, models=models)
+
+
+def _parts(model: Model, ids: Collection[str]) -> tuple[Binding, ...]:
+    """Who plays it. A model that came with a reload is played under the name of the one it is most like."""
+    role = _role(model)
+    return tuple(
+        replace(binding, endpoint=role.provider, id=binding.id if binding.id in ids else role.id)
+        for binding in model.served_by
+    )
 
 
 async def _run(
@@ -75,9 +146,11 @@ async def _run(
 async def _simulated(
     settings: Settings, environment: Mapping[str, str], log: Log, sock: socket.socket, without_key: bool
 ) -> None:
-    from engine.simulator import Simulator, catalog_text
+    from engine.simulator import Simulator
+    from engine.simulator.models import MODELS
 
-    simulator = await Simulator.start()
+    own = load_from(settings.policies, settings.policy)
+    simulator = await Simulator.start(models=(*cast(own().catalog), *MODELS))
     why = "no provider key is set" if without_key else "asked for with --simulate"
     log(
         "SIMULATED",
@@ -89,6 +162,6 @@ async def _simulated(
         else None,
     )
     try:
-        await _run(settings, environment, log, sock, simulated(settings, catalog_text(simulator)))
+        await _run(settings, environment, log, sock, Played(own.read, own.policy, simulator))
     finally:
         await simulator.stop()

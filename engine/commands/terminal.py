@@ -14,8 +14,18 @@ from engine.core.errors import Problem
 MARKS = {"matched": ("✔", "green"), "passed": ("·", "dim"), "skipped": ("–", "dim"), "error": ("✘", "red")}
 
 
+# A pipe has no width, and whoever reads it wants whole lines.
+UNBOUNDED = 10_000
+
+
 def console() -> Console:
     return Console(highlight=False, soft_wrap=True)
+
+
+def _wide() -> Console:
+    """For trees: wrapped to a terminal's width, and not at all where the output goes elsewhere."""
+    out = Console(highlight=False)
+    return out if out.is_terminal else Console(highlight=False, width=UNBOUNDED)
 
 
 def problems(found: Sequence[Problem], files: Mapping[str, str]) -> None:
@@ -84,7 +94,40 @@ def decision(told: Mapping[str, Any]) -> None:
             Text("hints: " + ", ".join(f"{name}={_short(value)}" for name, value in told["hints"].items()))
         )
     _outcome(tree, told)
-    console().print(tree)
+    _wide().print(tree)
+
+
+def why_not(told: Mapping[str, Any]) -> None:
+    """What stood in a model's way, and which rules would have led to it."""
+    asked = told["why_not"]
+    tree = Tree(Text(f"{asked['sentence']}", "bold"))
+    if asked["because"] != "none":
+        tree.add(Text(f"{told['model']} was chosen by {told['source']} {told['rule']}", "green"))
+    if asked["ways"]:
+        ways = tree.add(Text(f"rules that lead to {asked['model']}", "bold"))
+        for way in asked["ways"]:
+            mark, colour = MARKS[way["result"]]
+            line = Text(f"{mark} ", colour).append(way["rule"], colour).append(f" says {way['says']}", "dim")
+            branch = ways.add(line)
+            branch.add(Text(f"{_short_text(way['condition'])}: {_outcome_of(way)}", "dim"))
+    elif asked["because"] != "none" and told["id"]:
+        tree.add(Text(f"the whole decision: weave-engine explain {told['id']}", "dim"))
+    _wide().print(tree)
+
+
+def _outcome_of(way: Mapping[str, Any]) -> str:
+    match way["result"]:
+        case "passed":
+            return "does not hold"
+        case "matched":
+            return "holds"
+        case _:
+            return str(way["detail"])
+
+
+def _short_text(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 120 else line[:119] + "…"
 
 
 def _step(rules: Tree, step: Mapping[str, Any]) -> None:
@@ -150,3 +193,8 @@ def table(
 
 def say(text: str, style: str = "", /) -> None:
     console().print(Text(text, style))
+
+
+def rule(title: str) -> None:
+    """A line across, between what belongs to different times."""
+    Console(highlight=False).rule(Text(title, "dim"), align="left")

@@ -1,69 +1,101 @@
 """`weave-engine validate`: every problem in a set of policies, for people, editors and CI."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from engine import wire
-from engine.commands import terminal
+from engine.commands import formats, terminal
 from engine.core.errors import InvalidDocumentsError, Problem
-from engine.server.reload import read_files, read_policies
+from engine.server.reload import policy_files, read_files, read_policies
 from engine.snapshot import check
 
 INVALID, TESTS_FAILED, COVERAGE_SHORT = 3, 4, 5
 
-# Problems of a policy's own tests; everything else makes the policy itself invalid.
+# A case that comes out otherwise, and cases that cover too little. Everything else makes the set invalid, cases
+# that cannot be run (WV503, WV504) included.
+FAILED_CODES = frozenset({"WV501"})
 COVERAGE_CODES = frozenset({"WV502"})
 
+WATCH_SECONDS = 0.3
 
-def validate(paths: Sequence[Path], form: str) -> int:
-    """Prints the problems and a sentence that sums them up; returns the exit code."""
+
+def validate(paths: Sequence[Path], form: str, policy: str = "") -> int:
+    """Prints the problems, and for people a sentence that sums them up; returns the exit code."""
     try:
-        files = _read(paths)
-        _, problems = check(files)
+        files = read_set(paths)
+        _, problems = check(files, policy)
     except InvalidDocumentsError as error:
         files, problems = {}, error.problems
+    show(problems, files, form)
+    return exit_code(problems)
+
+
+def watch(paths: Sequence[Path], form: str, policy: str = "") -> int:
+    """Validates now, and again whenever a file changes, until interrupted."""
+    for _ in changes(paths, time.sleep):
+        terminal.rule(time.strftime("%H:%M:%S"))
+        validate(paths, form, policy)
+    return 0
+
+
+def changes(paths: Sequence[Path], sleep: Callable[[float], None]) -> Iterator[None]:
+    """At once, and then after every change that has settled: two looks that agree."""
+    shown: object = None
+    seen: object = None
+    while True:
+        now = _signature(paths)
+        if now != shown and (shown is None or now == seen):
+            shown = now
+            yield
+        seen = now
+        sleep(WATCH_SECONDS)
+
+
+def show(problems: Sequence[Problem], files: Mapping[str, str], form: str) -> None:
     match form:
         case "json":
-            print(wire.dumps([_as_json(problem) for problem in problems]).decode())
+            print(formats.as_json(problems))
         case "github":
-            for problem in problems:
-                print(_as_annotation(problem))
+            if problems:
+                print(formats.as_github(problems))
+        case "sarif":
+            print(formats.as_sarif(problems))
+        case "junit":
+            print(formats.as_junit(problems, files))
         case _:
             terminal.problems(problems, files)
-    return exit_code(problems)
 
 
 def exit_code(problems: Sequence[Problem]) -> int:
     errors = {problem.code for problem in problems if problem.severity == "error"}
-    if not errors:
-        return 0
-    if any(not code.startswith("WV5") for code in errors):
+    if errors - FAILED_CODES - COVERAGE_CODES:
         return INVALID
-    return TESTS_FAILED if errors - COVERAGE_CODES else COVERAGE_SHORT
+    if errors & FAILED_CODES:
+        return TESTS_FAILED
+    return COVERAGE_SHORT if errors else 0
 
 
-def _read(paths: Sequence[Path]) -> dict[str, str]:
+def read_set(paths: Sequence[Path]) -> dict[str, str]:
+    """File name -> text, of folders and files that load together. Raises InvalidDocumentsError."""
     files: dict[str, str] = {}
+    problems: list[Problem] = []
     for path in paths:
-        files |= read_policies(path) if path.is_dir() else read_files([path])
+        try:
+            files |= read_policies(path) if path.is_dir() else read_files([path])
+        except InvalidDocumentsError as error:
+            problems += error.problems
+    if problems:
+        raise InvalidDocumentsError(problems)
     return files
 
 
-def _as_json(problem: Problem) -> dict[str, str | int]:
-    return {
-        "file": problem.file,
-        "line": problem.line,
-        "column": problem.column,
-        "code": problem.code,
-        "severity": problem.severity,
-        "message": problem.message,
-        "hint": problem.hint,
-    }
-
-
-def _as_annotation(problem: Problem) -> str:
-    """A GitHub Actions workflow command: https://docs.github.com/actions, "Workflow commands"."""
-    text = f"{problem.message}; {problem.hint}" if problem.hint else problem.message
-    escaped = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-    where = f"file={problem.file},line={problem.line},col={problem.column}"
-    return f"::{problem.severity} {where},title={problem.code}::{escaped}"
+def _signature(paths: Sequence[Path]) -> tuple[tuple[str, int, int, int], ...]:
+    found: list[tuple[str, int, int, int]] = []
+    for path in paths:
+        for file in policy_files(path) if path.is_dir() else [path]:
+            try:
+                stat = file.stat()
+            except OSError:  # gone for now: that is a change too
+                continue
+            found.append((str(file), stat.st_mtime_ns, stat.st_size, stat.st_ino))
+    return tuple(found)

@@ -1,46 +1,251 @@
 import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from engine.cli import main
+from engine.commands.validate import COVERAGE_CODES, FAILED_CODES, changes, exit_code
+from engine.core.errors import Problem
+from engine.policy.codes import CODES
 
-POLICIES = Path(__file__).parent.parent.parent / "policies"
-
-
-@pytest.fixture
-def broken(tmp_path: Path) -> Path:
-    (tmp_path / "catalog.yaml").write_text((POLICIES / "catalog.yaml").read_text())
-    text = (POLICIES / "default.yaml").read_text()
-    (tmp_path / "default.yaml").write_text(text.replace("features.subagent &&", "features.sub_agent &&"))
-    return tmp_path
+Weave = Callable[..., Any]
 
 
-def test_the_shipped_policies_are_valid(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["validate", str(POLICIES)]) == 0
-    assert "valid" in capsys.readouterr().out
+def edit(file: Path, old: str, new: str) -> None:
+    text = file.read_text()
+    assert old in text
+    file.write_text(text.replace(old, new, 1))
 
 
-def test_a_misspelt_feature_is_found_at_its_line_with_a_remedy(
-    broken: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["validate", str(broken)]) == 3
-    out = capsys.readouterr().out
+# -- exit codes
+
+
+def test_the_shipped_policies_are_valid(weave: Weave) -> None:
+    assert weave("validate", Path(__file__).parents[2] / "policies").code == 0
+
+
+def test_policies_that_hold_are_valid(weave: Weave, policies: Path) -> None:
+    ran = weave("validate", policies)
+    assert ran.code == 0
+    assert ran.out.strip() == f"{policies}/catalog.yaml, {policies}/house.yaml: valid"
+    assert ran.err == ""
+
+
+def test_a_mistake_makes_the_set_invalid(weave: Weave, policies: Path) -> None:
+    edit(policies / "house.yaml", "features.phase ==", "features.phse ==")
+    ran = weave("validate", policies)
+    assert ran.code == 3
     assert (
-        "default.yaml:39:11  WV201 error  features has no field 'sub_agent'; did you mean 'subagent'?" in out
+        f"{policies}/house.yaml:11:11  WV201 error  features has no field 'phse'; did you mean 'phase'?"
+        in ran.out
+    )
+    assert "\n    " + "    when: features.phse == 'title'\n    " + " " * 10 + "^\n" in ran.out
+    assert "1 error, 0 warnings" in ran.out
+
+
+def test_a_case_that_fails_is_told_apart_from_a_policy_that_cannot_serve(
+    weave: Weave, policies: Path
+) -> None:
+    edit(
+        policies / "house.yaml",
+        "expect: {rule: chores, model: little}",
+        "expect: {rule: chores, model: large}",
+    )
+    ran = weave("validate", policies)
+    assert ran.code == 4
+    assert "a title is a chore: expected model 'large', got 'little'" in ran.out
+
+
+def test_cases_that_cover_too_little_have_an_exit_code_of_their_own(weave: Weave, policies: Path) -> None:
+    edit(policies / "house.yaml", "  cases:\n", "  coverage: {rules: 100}\n  cases:\n")
+    edit(policies / "house.yaml", "    - {name: private stays", "    # - {name: private stays")
+    ran = weave("validate", policies)
+    assert ran.code == 5
+    assert "never fired: private" in ran.out
+
+
+def test_a_case_that_cannot_be_run_makes_the_set_invalid(weave: Weave, policies: Path) -> None:
+    edit(policies / "house.yaml", "expect: {rule: chores, model: little}", "expect: {rule: chore}")
+    assert weave("validate", policies).code == 3
+
+
+@pytest.mark.parametrize(
+    ("codes", "expected"),
+    [
+        ([], 0),
+        (["WV502"], 5),
+        (["WV501", "WV502"], 4),
+        (["WV501", "WV201"], 3),
+        (["WV503"], 3),
+        (["WV504", "WV502"], 3),
+    ],
+)
+def test_the_worst_problem_gives_the_exit_code(codes: list[str], expected: int) -> None:
+    assert exit_code([Problem("a.yaml", 1, 1, code, "x") for code in codes]) == expected
+
+
+def test_warnings_do_not_fail() -> None:
+    assert exit_code([Problem("a.yaml", 1, 1, "WV201", "x", severity="warning")]) == 0
+
+
+def test_the_codes_that_decide_the_exit_code_are_known() -> None:
+    assert CODES.keys() >= COVERAGE_CODES | FAILED_CODES
+    assert CODES["WV501"] == "A case does not come out as expected."
+    assert "fewer rules" in CODES["WV502"]
+
+
+@pytest.mark.parametrize("arguments", [["--format", "xml"], ["--nonsense"]])
+def test_a_wrong_call_is_a_usage_error(weave: Weave, arguments: list[str]) -> None:
+    ran = weave("validate", *arguments)
+    assert ran.code == 2
+    assert "usage: weave-engine" in ran.err
+
+
+# -- what is read
+
+
+def test_a_folder_that_is_not_there_is_a_problem_with_a_hint(weave: Weave, tmp_path: Path) -> None:
+    ran = weave("validate", tmp_path / "nowhere")
+    assert ran.code == 3
+    assert "the file cannot be read: No such file or directory" in ran.out
+
+
+def test_without_a_path_the_settings_say_where(
+    weave: Weave, policies: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert weave("validate").code == 0  # ./policies
+    monkeypatch.setenv("WEAVE_POLICIES", str(tmp_path / "empty"))
+    (tmp_path / "empty").mkdir()
+    ran = weave("validate")
+    assert ran.code == 3
+    assert "no policy files here" in ran.out
+
+
+def test_every_path_that_cannot_be_read_is_told(weave: Weave, tmp_path: Path) -> None:
+    (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
+    ran = weave("validate", tmp_path / "binary.yaml", tmp_path / "gone.yaml")
+    assert ran.code == 3
+    assert "binary.yaml:1:1  WV101" in ran.out
+    assert "gone.yaml:1:1  WV101" in ran.out
+
+
+def test_files_and_folders_load_together(weave: Weave, policies: Path, tmp_path: Path) -> None:
+    (policies / "house.yaml").rename(tmp_path / "elsewhere.yaml")
+    assert weave("validate", policies).code == 3
+    assert weave("validate", policies, tmp_path / "elsewhere.yaml").code == 0
+
+
+def test_which_policy_serves_can_be_said(weave: Weave, policies: Path) -> None:
+    second = (policies / "house.yaml").read_text().replace("name: house", "name: other")
+    (policies / "other.yaml").write_text(second)
+    assert weave("validate", policies).code == 3
+    assert weave("validate", policies, "--policy", "other").code == 0
+    ran = weave("validate", policies, "--policy", "othr")
+    assert ran.code == 3
+    assert "did you mean 'other'?" in ran.out
+
+
+# -- formats
+
+
+def test_json_holds_every_field(weave: Weave, policies: Path) -> None:
+    edit(policies / "house.yaml", "features.phase ==", "features.phse ==")
+    ran = weave("validate", policies, "--format", "json")
+    assert ran.code == 3
+    assert json.loads(ran.out)[0] == {
+        "file": f"{policies}/house.yaml",
+        "line": 11,
+        "column": 11,
+        "code": "WV201",
+        "severity": "error",
+        "message": "features has no field 'phse'",
+        "hint": "did you mean 'phase'?",
+    }
+
+
+@pytest.mark.parametrize(("form", "nothing"), [("json", "[]\n"), ("github", "")])
+def test_nothing_wrong_is_nothing_to_read(weave: Weave, policies: Path, form: str, nothing: str) -> None:
+    assert weave("validate", policies, "--format", form).out == nothing
+
+
+def test_github_is_given_annotations(weave: Weave, policies: Path) -> None:
+    edit(policies / "house.yaml", "features.phase ==", "features.phse ==")
+    first = weave("validate", policies, "--format", "github").out.splitlines()[0]
+    assert re.fullmatch(
+        r"::error file=.*/house\.yaml,line=11,col=11,title=WV201::features has no field 'phse'; did you mean.*",
+        first,
     )
 
 
-def test_problems_can_be_read_by_programs(broken: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["validate", str(broken), "--format", "json"]) == 3
-    told = json.loads(capsys.readouterr().out)
-    problems = told["problems"] if isinstance(told, dict) else told
-    assert problems[0]["code"] == "WV201"
-    assert problems[0]["line"] == 39
+@pytest.mark.parametrize("form", ["pretty", "json", "github", "sarif", "junit"])
+def test_every_format_tells_the_same_exit_code(weave: Weave, policies: Path, form: str) -> None:
+    assert weave("validate", policies, "--format", form).code == 0
+    edit(policies / "house.yaml", "features.phase ==", "features.phse ==")
+    assert weave("validate", policies, "--format", form).code == 3
 
 
-def test_a_folder_without_policies_says_what_to_do(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["validate", str(tmp_path)]) == 3
-    assert "no policy files here" in capsys.readouterr().out
+# -- watching
+
+
+def test_a_change_is_told_once_it_has_settled(policies: Path) -> None:
+    looks = 0
+
+    def sleep(_seconds: float) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            (policies / "house.yaml").write_text("kind: Policy\n")
+        if looks == 3:
+            (policies / "house.yaml").write_text("kind: Policy\nmetadata: {name: half}\n")
+
+    seen = [looks for _ in islice(changes([policies], sleep), 2)]
+    assert seen[0] == 0  # at once
+    assert seen[1] == 4  # not at 2 or 3, when it was still being written
+
+
+def test_a_file_that_goes_and_comes_back_is_a_change(policies: Path) -> None:
+    file = policies / "house.yaml"
+    looks = 0
+
+    def sleep(_seconds: float) -> None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            file.unlink()
+        if looks == 5:
+            file.write_text("kind: Policy\n")
+
+    assert [looks for _ in islice(changes([file], sleep), 3)] == [0, 2, 6]
+
+
+def test_watching_validates_again_when_a_file_changes_and_ends_with_an_interrupt(policies: Path) -> None:
+    command = [sys.executable, "-m", "engine.cli", "validate", str(policies), "--watch"]
+    watching = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2]
+    )
+    try:
+        assert watching.stdout is not None
+        until(watching.stdout.readline, "valid")
+        edit(policies / "house.yaml", "features.phase ==", "features.phse ==")
+        until(watching.stdout.readline, "did you mean 'phase'?")
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(20) == 130
+        assert watching.stderr is not None
+        assert watching.stderr.read() == ""
+    finally:
+        watching.kill()
+        watching.communicate()
+
+
+def until(readline: Callable[[], str], words: str) -> None:
+    deadline = time.monotonic() + 30
+    while words not in (line := readline()):
+        assert line, f"ended without {words!r}"
+        assert time.monotonic() < deadline
