@@ -2,6 +2,6 @@
 
 from engine.features.hints import hints
 from engine.features.registry import FEATURES, FeatureValue, features
-from engine.features.survey import Survey, estimate_tokens, survey
+from engine.features.survey import Survey, estimate_tokens, survey, warm
 
-__all__ = ["FEATURES", "FeatureValue", "Survey", "estimate_tokens", "features", "hints", "survey"]
+__all__ = ["FEATURES", "FeatureValue", "Survey", "estimate_tokens", "features", "hints", "survey", "warm"]

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Literal
 
-from engine.core.conversation import ToolCall
 from engine.documents import shipped_yaml
 from engine.features.markers import CLIENTS
 
@@ -48,14 +47,14 @@ class Action:
     command: str = ""
 
 
-def read_action(call: ToolCall) -> Action:
-    kind = tool_kind(call.name)
+def read_action(kind: Kind, arguments: str) -> Action:
+    """What a call to a tool of this kind does."""
     match kind:
         case "shell":
-            return _shell(call.arguments)
+            return _shell(arguments)
         case "read" | "search" | "edit":
-            path = _path(call.arguments)
-            if kind == "edit" and '"view"' in call.arguments[:LOOKED_AT]:
+            path = _path(arguments)
+            if kind == "edit" and '"view"' in arguments[:LOOKED_AT]:
                 return Action("read", path)
             return Action(kind, path)
         case _:
@@ -64,10 +63,8 @@ def read_action(call: ToolCall) -> Action:
 
 def tool_kind(name: str) -> Kind:
     kinds = _kinds()
-    kind = kinds.get(name)
-    if kind is None:
-        kind = kinds.get(name.rpartition("__")[2].lower()[:100], "other")
-    return kind
+    kind = kinds.get(name) or kinds.get(name[:100].lower())
+    return kind or kinds.get(name[-100:].rpartition("__")[2].lower(), "other")
 
 
 def language_of(path: str) -> str:

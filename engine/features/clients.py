@@ -37,37 +37,58 @@ def caller(look: Look, conversation: str) -> Caller:
 def recognise(look: Look) -> Client:
     """The client most of whose markers show, if enough do; of two, the first in the file."""
     known = clients()
-    seen = [0] * len(known)
     index = _index()
-    for header in look.headers:
-        for at, condition in index.by_header.get(header, ()):
+    seen = [0] * len(known)
+    for header in index.by_header.keys() & look.headers.keys():
+        for at, condition in index.by_header[header]:
+            seen[at] += holds(condition, look)
+    for mark in look.system:
+        for at in index.by_system.get(mark, ()):
+            seen[at] += 1
+    for at, names in index.by_tools:
+        if names <= look.tools:
+            seen[at] += 1
+    for key in index.by_member.keys() & look.request.body.keys():
+        for at, condition in index.by_member[key]:
             seen[at] += holds(condition, look)
     for at, condition in index.others:
         seen[at] += holds(condition, look)
     best, most = anyone(), 0
-    for client, count in zip(known, seen, strict=True):
-        if count >= client.needs and count > most:
-            best, most = client, count
+    for at, count in enumerate(seen):
+        if count > most and count >= known[at].needs:
+            best, most = known[at], count
     return best
 
 
 @dataclass(frozen=True, slots=True)
 class _Index:
-    """All clients' markers: those that ask for a header by its name, and the others. Most headers are nobody's
-    marker and most markers' headers are not sent, so few conditions are left to look at."""
+    """All clients' markers by what must be there for them to hold, each with its client's place in the file. Most
+    headers are nobody's marker and most markers' headers are not sent, so few conditions are left to look at."""
 
     by_header: Mapping[str, Sequence[tuple[int, Condition]]]
+    by_system: Mapping[str, Sequence[int]]
+    by_tools: Sequence[tuple[int, frozenset[str]]]
+    by_member: Mapping[str, Sequence[tuple[int, Condition]]]  # of the body
     others: Sequence[tuple[int, Condition]]
 
 
 @cache
 def _index() -> _Index:
     by_header: dict[str, list[tuple[int, Condition]]] = {}
+    by_system: dict[str, list[int]] = {}
+    by_tools: list[tuple[int, frozenset[str]]] = []
+    by_member: dict[str, list[tuple[int, Condition]]] = {}
     others: list[tuple[int, Condition]] = []
     for at, client in enumerate(clients()):
         for condition in client.markers:
-            if condition.place == "header" and condition.test != "absent":
+            if condition.place == "system":
+                by_system.setdefault(condition.value, []).append(at)
+            elif condition.names and condition.place == "tools":
+                by_tools.append((at, condition.names))
+            elif condition.place == "header" and condition.test != "absent":
                 by_header.setdefault(condition.key, []).append((at, condition))
+            elif condition.place == "body" and condition.test != "absent":
+                by_member.setdefault(condition.key.partition(".")[0], []).append((at, condition))
             else:
                 others.append((at, condition))
-    return _Index(by_header, others)
+    return _Index(by_header, by_system, by_tools, by_member, others)

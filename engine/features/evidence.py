@@ -2,21 +2,23 @@
 
 The recognisers are data, `schemas/evidence/tests.v1.yaml`: a runner is known by the command that starts it,
 or by a summary no other program prints; its verdict stands at the end of its output.
+
+A session sends all its results again with every step, so the latest verdicts are remembered by what was read.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Literal
 
-from engine.core.conversation import Part, Text, ToolResult
 from engine.documents import shipped_yaml
 from engine.features.actions import COMMANDS, SEPARATOR, Action
 
 TESTS = "schemas/evidence/tests.v1.yaml"
 TAIL = 4_096  # characters at the end of an output where a summary is looked for
 HEAD = 256
+REMEMBERED = 1_024  # verdicts, each with at most TAIL characters
 LINES = 6  # that hold the same word
 
 Verdict = Literal["passed", "failed", ""]
@@ -39,6 +41,7 @@ class Runner:
     failed: re.Pattern[str]
     passed: re.Pattern[str]
     summary: re.Pattern[str] | None
+    summary_words: tuple[str, ...]
 
 
 def as_test_run(action: Action) -> Action:
@@ -52,22 +55,15 @@ def test_verdict(action: Action, output: str, is_error: bool) -> Verdict:
     """How a test run ended; empty where the call ran no tests, or its output does not say."""
     if action.kind not in ("test", "shell"):
         return ""
-    tail = output[-TAIL:]
-    runner = _started_by(action.command) if action.kind == "test" else _betrayed_by(tail)
-    if runner is None:
-        return ""
-    return _verdict(runner, output[:HEAD], tail, is_error)
+    is_test = action.kind == "test"
+    return _judged(action.command if is_test else None, output[:HEAD], output[-TAIL:], is_error)
 
 
-def output_of(result: ToolResult) -> str:
-    parts = result.parts
-    if len(parts) == 1:
-        return _text(parts[0])
-    return "\n".join(filter(None, map(_text, parts)))
-
-
-def _text(part: Part) -> str:
-    return part.text if isinstance(part, Text) else ""
+@lru_cache(maxsize=REMEMBERED)
+def _judged(command: str | None, head: str, tail: str, is_error: bool) -> Verdict:
+    """`command` is None where it did not start a known runner."""
+    runner = _started_by(command) if command is not None else _betrayed_by(tail)
+    return _verdict(runner, head, tail, is_error) if runner is not None else ""
 
 
 def _started_by(command: str) -> Runner | None:
@@ -83,11 +79,9 @@ def _started_by(command: str) -> Runner | None:
 
 def _betrayed_by(tail: str) -> Runner | None:
     for runner in _runners():
-        if (
-            runner.summary is not None
-            and any(word in tail for word in runner.words)
-            and runner.summary.search(tail)
-        ):
+        if runner.summary is None or not any(word in tail for word in runner.summary_words):
+            continue
+        if any(word in tail for word in runner.words) and runner.summary.search(tail):
             return runner
     return None
 
@@ -152,4 +146,5 @@ def _runner(entry: Mapping[str, Any]) -> Runner:
         re.compile(entry["failed"], re.MULTILINE),
         re.compile(entry["passed"], re.MULTILINE),
         re.compile(entry["summary"], re.MULTILINE) if "summary" in entry else None,
+        tuple(entry.get("summary_words", ())),
     )

@@ -3,18 +3,22 @@
 A condition looks at one place of a request and is cheap: headers, a dotted path of the body, the openings
 of the first system texts, the ends of the latest user text, the names of the tools offered. Long texts are
 only looked at where they begin and end, so a hostile body costs no more than an honest one.
+
+Texts are searched for all marks of the file at once, and what was found is remembered by the text: a client
+opens its system prompt with the same words for months, and repeats the user's in every step of a turn.
 """
 
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from engine.core.conversation import Request
 from engine.documents import shipped_yaml
 
 CLIENTS = "schemas/clients.v1.yaml"
+REMEMBERED = 256  # texts of which the marks are known
 LONGEST_VALUE = 300  # of a session key or agent name; longer ones are cut
 
 
@@ -24,8 +28,8 @@ class Look:
 
     request: Request
     headers: Mapping[str, str]
-    system: str  # the openings of the first system texts
-    user: str  # the opening and the end of the latest user message
+    system: frozenset[str]  # marks in the openings of the first system texts
+    user: frozenset[str]  # marks in the opening and the end of the latest user message
     tools: frozenset[str]
 
 
@@ -86,6 +90,24 @@ def phase_markers() -> tuple[PhaseMarker, ...]:
         PhaseMarker(entry["phase"], tuple(_condition(each) for each in entry["when"]))
         for entry in shipped_yaml(CLIENTS)["phases"]
     )
+
+
+@lru_cache(maxsize=REMEMBERED)
+def system_marks(text: str) -> frozenset[str]:
+    """Which marks of all conditions on system texts stand in this one."""
+    return frozenset([mark for mark in _marks("system") if mark in text])
+
+
+@lru_cache(maxsize=REMEMBERED)
+def user_marks(text: str) -> frozenset[str]:
+    return frozenset([mark for mark in _marks("user") if mark in text])
+
+
+@cache
+def _marks(place: str) -> frozenset[str]:
+    conditions = [each for client in (*clients(), anyone()) for each in (*client.markers, *client.subagent)]
+    conditions += [each for marker in phase_markers() for each in marker.when]
+    return frozenset(each.value for each in conditions if each.place == place)
 
 
 def holds(condition: Condition, look: Look) -> bool:

@@ -20,7 +20,9 @@ from engine.core.conversation import Document, Tool
 SHORT = 512  # texts up to here are weighed whole, all together
 MIDDLING = 8_192  # and up to here by an eighth from their middle, all together
 SAMPLE = 256  # longer ones by three samples, each by itself
-POOLED = 65_536  # of texts weighed together, how much is weighed
+PIECES, PIECE = 12, 1_024  # of texts weighed together, how much is weighed when they are long
+
+TOOLS = 500  # offered ones that are weighed; further ones count as these do
 
 PROSE_LETTERS = 0.205  # tokens for each letter or space
 CODE_LETTERS = 0.25
@@ -68,39 +70,27 @@ def text_tokens(text: str) -> float:
     return _rate(sample) * length
 
 
-# A schema longer than this is not remembered.
+# A schema longer than this is not remembered, and one longer than that is not walked.
 REMEMBERED_BYTES = 16 * 1024
+WALKED_BYTES = 512 * 1024
 
 
 class Ruler:
-    """Adds up a request's tokens as a walk meets its texts."""
+    """Adds up a request's tokens. A walk puts the texts it meets into `texts`; they are weighed at the end."""
 
-    __slots__ = ("_middling", "_middling_length", "_rates", "_short", "_tokens")
+    __slots__ = ("_rates", "_tokens", "texts")
 
     def __init__(self, protocol: str) -> None:
         self._rates = ANTHROPIC if protocol == "anthropic-messages" else ELSEWHERE
         self._tokens = 0.0
-        self._short: list[str] = []
-        self._middling: list[str] = []
-        self._middling_length = 0
-
-    def text(self, text: str) -> None:
-        length = len(text)
-        if length <= SHORT:
-            self._short.append(text)
-        elif length <= MIDDLING:
-            middle = length >> 1
-            self._middling.append(text[middle : middle + (length >> 3)])
-            self._middling_length += length
-        else:
-            self._tokens += text_tokens(text)
+        self.texts: list[str] = []
 
     def add(self, tokens: float) -> None:
         self._tokens += tokens
 
     def document(self, document: Document) -> None:
         if document.text:
-            self.text(document.text)
+            self.texts.append(document.text)
         elif document.base64:
             self._tokens += PDF_BASE64 * len(document.base64)
         else:
@@ -109,10 +99,13 @@ class Ruler:
     def tools(self, tools: Sequence[Tool]) -> None:
         if tools:
             self._tokens += self._rates.once + self._rates.each * len(tools)
-        for tool in tools:
-            self.text(tool.name)
-            self.text(tool.description)
+        weighed, before = tools[:TOOLS], self._tokens
+        for tool in weighed:
+            self.texts += (tool.name, tool.description)
             self._schema(tool.schema)
+        if len(tools) > TOOLS:
+            self._tokens += (self._tokens - before) * (len(tools) / TOOLS - 1)
+            self.stretch(len(self.texts) - 2 * TOOLS, len(tools) / TOOLS)
 
     def answer(self, schema: Mapping[str, Any]) -> None:
         self._tokens += self._rates.answer
@@ -122,11 +115,38 @@ class Ruler:
         members, characters = _extent(schema)
         self._tokens += members * self._rates.member + characters * PROSE_LETTERS
 
+    def stretch(self, since: int, factor: float) -> None:
+        """The texts from `since` on stand for `factor` times as many."""
+        self._tokens += (factor - 1) * _weigh(self.texts[since:])
+
     def total(self) -> int:
-        short = "".join(self._short)
-        middling = "".join(self._middling)
-        pooled = _rate(short[:POOLED]) * len(short) + _rate(middling[:POOLED]) * self._middling_length
-        return round(self._tokens + pooled)
+        return round(self._tokens + _weigh(self.texts))
+
+
+def _weigh(texts: Sequence[str]) -> float:
+    tokens = 0.0
+    short: list[str] = []
+    middling: list[str] = []
+    middling_length = 0
+    for text in texts:
+        length = len(text)
+        if length <= SHORT:
+            short.append(text)
+        elif length <= MIDDLING:
+            middle = length >> 1
+            middling.append(text[middle : middle + (length >> 3)])
+            middling_length += length
+        else:
+            tokens += text_tokens(text)
+    shorts = "".join(short)
+    return tokens + _pooled_rate(shorts) * len(shorts) + _pooled_rate("".join(middling)) * middling_length
+
+
+def _pooled_rate(pool: str) -> float:
+    if len(pool) <= PIECES * PIECE:
+        return _rate(pool)
+    stride = len(pool) // PIECES
+    return _rate("".join([pool[at : at + PIECE] for at in range(0, PIECES * stride, stride)]))
 
 
 def _rate(sample: str) -> float:
@@ -162,7 +182,11 @@ def _extent(schema: Mapping[str, Any]) -> tuple[int, int]:
         text = wire.dumps(schema)
     except ValueError:
         return _walked(schema)
-    return _extent_of(text) if len(text) <= REMEMBERED_BYTES else _walked(schema)
+    if len(text) <= REMEMBERED_BYTES:
+        return _extent_of(text)
+    if len(text) <= WALKED_BYTES:
+        return _walked(schema)
+    return text.count(b'":'), len(text) // 2
 
 
 @lru_cache(maxsize=1024)

@@ -4,12 +4,14 @@ Clients write reminders, environments and command output into user messages, and
 turn. Whatever identifies a conversation must not depend on them.
 """
 
+import re
 from functools import cache
 
 from engine.documents import shipped_yaml
 from engine.features.markers import CLIENTS
 
-COUNTED = 16_384  # characters of a text whose words are counted one by one
+COUNTED = 4_096  # characters of a text whose words are counted one by one
+SCANNED = 16_384  # characters up to which one expression looks for all blocks at once
 
 
 @cache
@@ -26,11 +28,21 @@ def own_words(text: str) -> str:
     """Linear in the text. A block that is never closed reaches to the end."""
     if text.startswith(_preambles()):
         return ""
-    if "<" in text:
+    if "<" in text and _may_hold_blocks(text):
         for opening, closing in _wrappers():
             if opening in text:
                 text = _without(text, opening, closing)
     return text.strip()
+
+
+def _may_hold_blocks(text: str) -> bool:
+    """Most texts with a `<` hold code. Long ones are not asked: nothing but `<` would keep an expression busy."""
+    return len(text) > SCANNED or _any_opening().search(text) is not None
+
+
+@cache
+def _any_opening() -> re.Pattern[str]:
+    return re.compile("|".join(re.escape(opening) for opening, _ in _wrappers()))
 
 
 def word_count(text: str) -> int:

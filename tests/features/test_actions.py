@@ -2,7 +2,6 @@ import json
 
 import pytest
 
-from engine.core.conversation import ToolCall
 from engine.features.actions import Action, fence_language, language_of, read_action, tool_kind
 
 
@@ -29,7 +28,7 @@ from engine.features.actions import Action, fence_language, language_of, read_ac
     ],
 )
 def test_a_shell_command_looks_writes_or_runs(command: str, kind: str, path: str) -> None:
-    action = read_action(ToolCall("1", "Bash", json.dumps({"command": command})))
+    action = read_action("shell", json.dumps({"command": command}))
     assert (action.kind, action.path) == (kind, path)
 
 
@@ -46,13 +45,13 @@ def test_a_shell_command_looks_writes_or_runs(command: str, kind: str, path: str
     ],
 )
 def test_the_path_of_an_edit_is_found_where_arguments_begin_or_end(arguments: str, path: str) -> None:
-    assert read_action(ToolCall("1", "Edit", arguments)) == Action("edit", path)
+    assert read_action("edit", arguments) == Action("edit", path)
 
 
 def test_a_shell_may_take_its_command_as_a_list() -> None:
-    action = read_action(ToolCall("1", "shell", '{"command": ["bash", "-lc", "ls"]}'))
+    action = read_action("shell", '{"command": ["bash", "-lc", "ls"]}')
     assert (action.command, action.kind) == ("ls", "read")
-    assert read_action(ToolCall("1", "shell", '{"command": ["ls", "-la"]}')).command == "ls"
+    assert read_action("shell", '{"command": ["ls", "-la"]}').command == "ls"
 
 
 def test_tools_are_known_by_name_whatever_its_case_and_server() -> None:

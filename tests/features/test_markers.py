@@ -26,7 +26,11 @@ def look(body: Mapping[str, Any] | None = None, tools: frozenset[str] = frozense
         body or {},
     )
     return Look(
-        request, {"user-agent": "claude-cli/2", "empty": ""}, "You are a tester", "hello there", tools
+        request,
+        {"user-agent": "claude-cli/2", "empty": ""},
+        frozenset({"a tester"}),
+        frozenset({"there"}),
+        tools,
     )
 
 

@@ -26,7 +26,7 @@ REQUEST = Request(
     ],
 )
 def test_a_step_shows_the_phase(step: set[Kind], edited: bool, phase: str) -> None:
-    look = Look(REQUEST, {}, "", "mend it", frozenset({"Read", "Edit"}))
+    look = Look(REQUEST, {}, frozenset(), frozenset(), frozenset({"Read", "Edit"}))
     assert phase_of(look, step, edited) == phase
 
 
@@ -34,4 +34,4 @@ def test_a_step_shows_the_phase(step: set[Kind], edited: bool, phase: str) -> No
     ("tools", "phase"), [(set(), "chat"), ({"Read", "Grep"}, "context"), ({"Read", "Bash"}, "execute")]
 )
 def test_at_the_beginning_the_tools_show_the_phase(tools: set[str], phase: str) -> None:
-    assert phase_of(Look(REQUEST, {}, "", "mend it", frozenset(tools)), set(), False) == phase
+    assert phase_of(Look(REQUEST, {}, frozenset(), frozenset(), frozenset(tools)), set(), False) == phase

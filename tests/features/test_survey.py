@@ -24,7 +24,8 @@ from engine.core.conversation import (
     ToolResult,
     Tuning,
 )
-from engine.features import estimate_tokens, features, survey
+from engine.documents import shipped_yaml
+from engine.features import estimate_tokens, features, survey, warm
 
 CASES = Path(__file__).parent.parent / "cases" / "features"
 OPUS = Model("opus", "frontier", 200_000, 64_000, frozenset(), Price(), ())
@@ -196,3 +197,12 @@ def _seconds(request: Request, headers: dict[str, str]) -> float:
     started = perf_counter()
     features(survey(request, headers), None)
     return perf_counter() - started
+
+
+def test_once_warm_nothing_is_read_or_compiled() -> None:
+    warm()
+    before = shipped_yaml.cache_info().misses
+    started = perf_counter()
+    survey(request_of({"system": "You are a tester", "messages": [{"user": "hello"}]}), {"user-agent": "x/1"})
+    assert shipped_yaml.cache_info().misses == before
+    assert perf_counter() - started < 0.05
