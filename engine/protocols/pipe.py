@@ -72,14 +72,16 @@ class Forwarding:
 
     def feed(self, chunk: bytes) -> bytes:
         self._tap.feed(chunk)
+        if self._tap.unreadable:
+            return b""  # what the engine cannot read its client cannot either; `close` says so in words
         whole = self._frames.feed(chunk)
         return self._filter.feed(whole) if self._filter else whole
 
     def close(self) -> bytes:
-        rest = self._frames.close()
+        rest = b"" if self._tap.unreadable else self._frames.close()
         if self._filter:
             rest = self._filter.feed(rest) + self._filter.close()
-        told_by_provider = self._tap.ended
+        told_by_provider = self._tap.ended and not self._tap.unreadable
         self._tap.close()
         if self._tap.fault is None or told_by_provider:
             return rest
@@ -121,8 +123,9 @@ class Translation:
                 self.usage = usage
             case Stopped(stop=stop, usage=usage):
                 self.stop, self.usage, self.ended = stop.reason, usage, True
-            case Broke(fault=fault):
+            case Broke(fault=fault, usage=usage):
                 self.fault, self.ended = fault, True
+                self.usage = usage or self.usage
 
 
 class WholeFrames:

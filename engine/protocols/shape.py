@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from typing import Protocol as Shape
+from urllib.parse import quote
 
 from engine.core.catalog import Model
-from engine.core.conversation import Loss, Request
+from engine.core.conversation import Loss, Request, Tool
 from engine.core.errors import Fault
 from engine.core.reply import Reply, Stop, Usage
 from engine.core.stream import Event
@@ -46,6 +47,8 @@ class Tap(Shape):
     usage: Usage | None
     fault: Fault | None
 
+    @property
+    def unreadable(self) -> bool: ...
     def feed(self, chunk: bytes, /) -> None: ...
     def close(self) -> None: ...
 
@@ -73,13 +76,14 @@ class ReplyContext:
     """What an encoder of replies needs to know of the request it answers.
 
     `model` is the name to show the client; `include_usage` is OpenAI's `stream_options.include_usage`;
-    `created` is seconds since the epoch.
+    `created` is seconds since the epoch; `tools` are those the client offered, which calls are told as.
     """
 
     model: str
     id: str
     created: int = 0
     include_usage: bool = True
+    tools: tuple[Tool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +104,10 @@ class Protocol:
     write_fault     Fault -> body for the client
     keep_alive      bytes that keep a silent stream open without meaning; empty where clients cannot take any
     headers         key -> headers that authenticate to a provider of this protocol
-    path            the path under an endpoint's base_url
+    path            the path under an endpoint's base_url; `{model}` stands for the model's id there
+    stream_path     the same for a stream, where it differs
+    count_path      the same for counting a prompt's tokens; empty where the vendor has none
+    count_field     the field of the count's reply that holds the number
     """
 
     name: str
@@ -117,3 +124,22 @@ class Protocol:
     read_fault: Callable[[int, Mapping[str, str], bytes], Fault]
     write_fault: Callable[[Fault], Mapping[str, Any]]
     headers: Callable[[str], Mapping[str, str]]
+    stream_path: str = ""
+    count_path: str = ""
+    count_field: str = "input_tokens"
+
+    @property
+    def model_in_path(self) -> bool:
+        """Whether the model's name is in the path and not in the body."""
+        return "{model}" in self.path
+
+    def address(self, model_id: str, *, stream: bool) -> str:
+        """The path of one call under an endpoint's base_url."""
+        return _filled(self.stream_path if stream and self.stream_path else self.path, model_id)
+
+    def count_address(self, model_id: str) -> str:
+        return _filled(self.count_path, model_id)
+
+
+def _filled(path: str, model_id: str) -> str:
+    return path.replace("{model}", quote(model_id, safe="/:@")) if "{model}" in path else path

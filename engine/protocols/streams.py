@@ -29,6 +29,7 @@ class StreamReader(ABC):
 
     skip: Callable[[bytes], bool] | None = None
     content_started = False
+    unreadable = False  # whether the stream ended because a frame was none
 
     def __init__(self) -> None:
         self._frames = Frames()
@@ -63,6 +64,7 @@ class StreamReader(ABC):
         except UpstreamError as error:
             self._break(error.fault, events)
         except MALFORMED as error:
+            self.unreadable = True
             self._break(malformed(error), events)
         return events
 
@@ -136,7 +138,8 @@ def hung_up() -> Fault:
 class ReaderTap:
     """A tap that reads all frames until content has started, and after that only those that can matter.
 
-    What it skips it does not check: a malformed delta among them goes on to the client unnoticed.
+    What it skips it does not check beyond its beginning and its end: an event that was cut short is noticed, one
+    that is broken in its middle goes on to the client.
     """
 
     def __init__(self, reader: StreamReader, skip: Callable[[bytes], bool]) -> None:
@@ -147,6 +150,10 @@ class ReaderTap:
         self.stop: Stop | None = None
         self.usage: Usage | None = None
         self.fault: Fault | None = None
+
+    @property
+    def unreadable(self) -> bool:
+        return self._reader.unreadable
 
     def feed(self, chunk: bytes) -> None:
         self._note(self._reader.feed(chunk))
@@ -166,5 +173,6 @@ class ReaderTap:
                 self.stop, self.usage, self.ended = event.stop, event.usage, True
             elif isinstance(event, Broke):
                 self.fault, self.ended = event.fault, True
+                self.usage = event.usage or self.usage
             elif not self.content_started and has_content(event):
                 self.content_started = self._reader.content_started = True

@@ -81,7 +81,7 @@ WHOLE = json.dumps(
 
 
 def frame(event: dict[str, Any]) -> bytes:
-    return f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode()
+    return f"event: {event['type']}\ndata: {json.dumps(event, separators=(',', ':'))}\n\n".encode()
 
 
 STREAM: list[bytes] = [

@@ -304,3 +304,18 @@ def test_no_prompt_and_no_secret_reaches_the_log(house: Any) -> None:
             assert "secret" not in it.log.getvalue()
 
     run(play())
+
+
+@pytest.mark.parametrize("client", ["ask", "chat"])
+def test_an_event_cut_short_in_mid_stream_ends_in_an_error_the_client_can_read(
+    house: Any, client: str
+) -> None:
+    # G10: forwarded or translated, what reaches the client is JSON to its end
+    async def play() -> None:
+        async with house() as it:
+            it.simulator.fail(kind="malformed", after=2)
+            send = it.ask if client == "ask" else it.chat
+            reply = await send("[[sim: text=one two three four five six seven eight]]", stream=True)
+            assert "error" in events(reply.text)[-1]
+
+    run(play())

@@ -188,7 +188,7 @@ _DELTA = (b'{"type":"content_block_delta"', b'{"type": "content_block_delta"')
 
 
 def tap() -> ReaderTap:
-    return ReaderTap(EventReader(), lambda data: data.startswith(_DELTA))
+    return ReaderTap(EventReader(), lambda data: data.startswith(_DELTA) and data.endswith(b"}"))
 
 
 class _Waiting:

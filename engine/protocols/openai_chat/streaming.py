@@ -320,6 +320,8 @@ def tap() -> ReaderTap:
 
 def _is_plain_delta(data: bytes) -> bool:
     """Inside JSON strings quotation marks are escaped, so none of these is ever found in a model's words."""
+    if not data.endswith(b"}"):
+        return False  # whatever it is, it is not whole
     return any(mark in data for mark in _UNREMARKABLE) and not any(mark in data for mark in _REMARKABLE)
 
 
