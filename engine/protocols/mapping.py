@@ -55,6 +55,10 @@ class WireMap:
     models: Mapping[str, tuple[str, ...]]
     budgets: Mapping[str, int]
     efforts: Mapping[str, str]
+    stream_path: str = ""
+    count_path: str = ""
+    count_field: str = "input_tokens"
+    stored: frozenset[str] = frozenset()
 
     def __repr__(self) -> str:
         return f"WireMap({self.name})"
@@ -104,6 +108,10 @@ def wire_map(name: str) -> WireMap:
         models={kind: tuple(patterns) for kind, patterns in file["models"].items()},
         budgets=file["efforts"]["budgets"],
         efforts=file["efforts"]["accepted"],
+        stream_path=file.get("stream_path", ""),
+        count_path=file.get("count_path", ""),
+        count_field=file.get("count_field", "input_tokens"),
+        stored=frozenset(request.get("stored", ())),
     )
 
 

@@ -46,7 +46,7 @@ def outbound(request: Request, protocol: Protocol, model: Model, model_id: str, 
 def _forwarded(request: Request, protocol: Protocol, model: Model, model_id: str, effort: str) -> Outbound:
     repairs = protocol.repairs(request, model, model_id, effort)
     edits: dict[str, Any] = {**repairs.edits, **dict.fromkeys(repairs.removed, REMOVE)}
-    if request.model != model_id:
+    if request.model != model_id and not protocol.model_in_path:
         edits["model"] = model_id
     try:
         body = forward(request.raw, request.body, edits)

@@ -267,7 +267,7 @@ def test_an_error_inside_a_200_stream_is_a_fault(read_stream: ReadStream) -> Non
     assert tap.fault is not None
 
 
-@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=PROTOCOLS)
+@pytest.mark.parametrize("protocol", [ANTHROPIC, CHAT], ids=["anthropic", "chat"])
 def test_bytes_that_end_too_early_are_a_fault(protocol: Protocol, reply_of: ReplyOf) -> None:  # W47
     stream = chunk({"content": "a"}) if protocol is CHAT else message_start() + text_block("a")
     for cut in (b"", stream):
@@ -499,7 +499,7 @@ def test_cached_tokens_are_counted_once_under_each_convention(context: ReplyCont
     assert (claude["input_tokens"], claude["cache_read_input_tokens"]) == (30, 60)
     chat = CHAT.write_reply(reply, context).body["usage"]
     assert (chat["prompt_tokens"], chat["prompt_tokens_details"]["cached_tokens"]) == (100, 60)
-    for protocol in PROTOCOLS.values():
+    for protocol in (ANTHROPIC, CHAT):
         assert protocol.read_reply(protocol.write_reply(reply, context).body).usage == usage
 
 

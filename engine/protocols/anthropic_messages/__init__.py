@@ -22,6 +22,7 @@ def headers(key: str) -> Mapping[str, str]:
 ANTHROPIC_MESSAGES = Protocol(
     name=NAMES.name,
     path=NAMES.path,
+    count_path=NAMES.count_path,
     keep_alive=NAMES.keep_alive,
     read_request=read_request,
     write_request=write_request,
