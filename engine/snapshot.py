@@ -22,7 +22,8 @@ from engine.policy.compile import compile_policy
 from engine.policy.declared import check_declared
 from engine.policy.limits import check_limits
 from engine.policy.phrases import Phrases, read_phrases
-from engine.routing.eligible import eligible
+from engine.policy.reach import check_reach
+from engine.routing.eligible import NEEDS, eligible
 from engine.routing.targets import forced
 
 SCHEMAS: Mapping[str, str] = {
@@ -73,8 +74,9 @@ def check(
         problems += check_limits(page, each)
         problems += check_declared(page, found.policies, found.complete)
     known = _known(found, problems)
-    for page in found.policies:
+    for page, each in zip(found.policies, phrases, strict=True):
         problems += check_policy(page, known)
+        problems += check_reach(page, each, known.catalog, NEEDS)
         if found.complete:
             problems += check_cases(page, known.models, TIERS)
     server = serving(found.policies, serve) if found.policies else None

@@ -1,0 +1,44 @@
+"""Rules compared with those before them; the warnings themselves are in the case file of problems."""
+
+import time
+
+from engine.documents import shipped_text
+from engine.policy import reach
+from engine.snapshot import check
+
+HEAD = "apiVersion: weave/v1\nkind: Policy\nmetadata: {name: p}\ndefault: {use: frontier}\nrules:\n"
+
+
+def found(rules: str) -> list[tuple[str, int]]:
+    files = {"catalog.yaml": shipped_text("policies/catalog.yaml"), "p.yaml": HEAD + rules}
+    return [(problem.code, problem.line) for problem in check(files)[1]]
+
+
+def test_an_optional_read_is_no_wider_than_another() -> None:
+    rules = """\
+  - {name: a, when: has(hints.task) && hints.task == 'plan', then: {use: small}}
+  - {name: b, when: has(hints.task), then: {use: small}}
+  - {name: c, when: has(hints.task) && hints.task == 'debug', then: {use: small}}
+"""
+    assert found(rules) == [("WV305", 8)]
+
+
+def test_each_hidden_rule_is_told_once() -> None:
+    rules = """\
+  - {name: a, when: features.turn > 1, then: {use: small}}
+  - {name: b, when: features.turn > 2, then: {use: small}}
+  - {name: c, when: features.turn > 3, then: {use: small}}
+"""
+    assert found(rules) == [("WV305", 7), ("WV305", 8)]
+
+
+def test_very_many_rules_are_compared_in_part_and_in_time() -> None:
+    count = 1_500
+    rules = "".join(
+        f"  - {{name: r{n}, when: features.turn == {n} || features.messages == {n}, then: {{use: small}}}}\n"
+        for n in range(count)
+    )
+    start = time.perf_counter()
+    assert found(rules) == []
+    assert time.perf_counter() - start < 20  # measured: 2 s
+    assert reach.MOST_PAIRS // count < count
