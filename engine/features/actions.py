@@ -7,7 +7,7 @@ JSON text that a model wrote, so they are searched, not parsed, and only where t
 
 import re
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Literal
 
 from engine.documents import shipped_yaml
@@ -67,6 +67,7 @@ def tool_kind(name: str) -> Kind:
     return kind or kinds.get(name[-100:].rpartition("__")[2].lower(), "other")
 
 
+@lru_cache(maxsize=1_024)
 def language_of(path: str) -> str:
     """The programming language a file's ending stands for; empty where it stands for none."""
     return _languages().get(path.rpartition(".")[2].lower(), "") if "." in path else ""

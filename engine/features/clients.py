@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 
-from engine.features.markers import Client, Condition, Look, anyone, clients, find, holds
+from engine.features.markers import Client, Condition, Look, anyone, clients, compare, find, holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,12 @@ def recognise(look: Look) -> Client:
     known = clients()
     index = _index()
     seen = [0] * len(known)
-    for header in index.by_header.keys() & look.headers.keys():
+    headers = look.headers
+    for header in index.by_header.keys() & headers.keys():
+        held = headers[header]
         for at, condition in index.by_header[header]:
-            seen[at] += holds(condition, look)
+            if compare(condition, held):
+                seen[at] += 1
     for mark in look.system:
         for at in index.by_system.get(mark, ()):
             seen[at] += 1
@@ -50,9 +53,11 @@ def recognise(look: Look) -> Client:
             seen[at] += 1
     for key in index.by_member.keys() & look.request.body.keys():
         for at, condition in index.by_member[key]:
-            seen[at] += holds(condition, look)
+            if holds(condition, look):
+                seen[at] += 1
     for at, condition in index.others:
-        seen[at] += holds(condition, look)
+        if holds(condition, look):
+            seen[at] += 1
     best, most = anyone(), 0
     for at, count in enumerate(seen):
         if count > most and count >= known[at].needs:

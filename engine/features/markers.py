@@ -113,7 +113,7 @@ def _marks(place: str) -> frozenset[str]:
 def holds(condition: Condition, look: Look) -> bool:
     match condition.place:
         case "header":
-            return _compare(condition, look.headers.get(condition.key))
+            return compare(condition, look.headers.get(condition.key))
         case "system":
             return condition.value in look.system
         case "user":
@@ -121,7 +121,7 @@ def holds(condition: Condition, look: Look) -> bool:
         case "tools":
             return condition.names <= look.tools if condition.names else not look.tools
         case "body":
-            return _compare(condition, _at(look.request.body, condition.key))
+            return compare(condition, _at(look.request.body, condition.key))
         case "stop":
             return condition.value in look.request.tuning.stop
         case "schema":
@@ -164,7 +164,8 @@ def _json_member(text: str, key: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _compare(condition: Condition, held: object) -> bool:
+def compare(condition: Condition, held: object) -> bool:
+    """Whether what stands at the condition's place, or None, is what it asks for."""
     match condition.test:
         case "absent":
             return held is None

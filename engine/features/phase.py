@@ -38,8 +38,10 @@ def phase_of(look: Look, step: Step, edited_this_turn: bool) -> str:
 def _beginning(look: Look) -> str:
     if not look.tools:
         return "chat"
-    changes = any(tool_kind(name) in CHANGING for name in islice(look.tools, TOOLS_LOOKED_AT))
-    return "execute" if changes else "context"
+    for name in islice(look.tools, TOOLS_LOOKED_AT):
+        if tool_kind(name) in CHANGING:
+            return "execute"
+    return "context"
 
 
 def _marked(look: Look) -> str:

@@ -20,7 +20,7 @@ from engine.core.conversation import Document, Tool
 SHORT = 512  # texts up to here are weighed whole, all together
 MIDDLING = 8_192  # and up to here by an eighth from their middle, all together
 SAMPLE = 256  # longer ones by three samples, each by itself
-PIECES, PIECE = 12, 1_024  # of texts weighed together, how much is weighed when they are long
+PIECES, PIECE = 8, 1_024  # of texts weighed together, how much is weighed when they are long
 
 TOOLS = 500  # offered ones that are weighed; further ones count as these do
 
@@ -70,8 +70,8 @@ def text_tokens(text: str) -> float:
     return _rate(sample) * length
 
 
-# A schema longer than this is not remembered, and one longer than that is not walked.
-REMEMBERED_BYTES = 16 * 1024
+# Schemas longer than this together are not remembered, and longer than that are not walked.
+REMEMBERED_BYTES = 256 * 1024
 WALKED_BYTES = 512 * 1024
 
 
@@ -102,17 +102,17 @@ class Ruler:
         weighed, before = tools[:TOOLS], self._tokens
         for tool in weighed:
             self.texts += (tool.name, tool.description)
-            self._schema(tool.schema)
+        self._schemas([tool.schema for tool in weighed])
         if len(tools) > TOOLS:
             self._tokens += (self._tokens - before) * (len(tools) / TOOLS - 1)
             self.stretch(len(self.texts) - 2 * TOOLS, len(tools) / TOOLS)
 
     def answer(self, schema: Mapping[str, Any]) -> None:
         self._tokens += self._rates.answer
-        self._schema(schema)
+        self._schemas([schema])
 
-    def _schema(self, schema: Mapping[str, Any]) -> None:
-        members, characters = _extent(schema)
+    def _schemas(self, schemas: Sequence[Mapping[str, Any]]) -> None:
+        members, characters = _extent(schemas)
         self._tokens += members * self._rates.member + characters * PROSE_LETTERS
 
     def stretch(self, since: int, factor: float) -> None:
@@ -175,29 +175,29 @@ def _foreign_tokens(sample: str, plain: int) -> float:
     return ideographs * IDEOGRAPH + (foreign - ideographs) * ACCENTED
 
 
-def _extent(schema: Mapping[str, Any]) -> tuple[int, int]:
-    """How many members a schema has, and how long its texts are. A client sends the same tools with every turn, and
-    writing a schema to look it up costs a tenth of walking it."""
+def _extent(schemas: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """How many members schemas have, and how long their texts are. A client sends the same tools with every turn, and
+    writing their schemas to look them up costs a tenth of walking them."""
     try:
-        text = wire.dumps(schema)
+        text = wire.dumps(schemas)
     except ValueError:
-        return _walked(schema)
+        return _walked(schemas)
     if len(text) <= REMEMBERED_BYTES:
         return _extent_of(text)
     if len(text) <= WALKED_BYTES:
-        return _walked(schema)
+        return _walked(schemas)
     return text.count(b'":'), len(text) // 2
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=64)
 def _extent_of(text: bytes) -> tuple[int, int]:
     return _walked(wire.loads(text))
 
 
-def _walked(schema: Mapping[str, Any]) -> tuple[int, int]:
-    """How many members a schema has, and how long its texts are. Not recursive: schemas come from clients."""
+def _walked(schemas: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
+    """Not recursive: schemas come from clients."""
     members = characters = 0
-    waiting: list[Any] = [schema.values()]
+    waiting: list[Any] = [schema.values() for schema in schemas]
     while waiting:
         inside = waiting.pop()
         members += len(inside)
