@@ -64,9 +64,11 @@ class Stopped:
 
 @dataclass(frozen=True, slots=True)
 class Broke:
-    """The stream failed: the provider reported an error, or ended without a proper end."""
+    """The stream failed: the provider reported an error, or ended without a proper end. `usage` is what it cost
+    all the same, where the provider says so."""
 
     fault: Fault
+    usage: Usage | None = None
 
 
 Event = Started | PartOpened | PartGrew | PartClosed | Stopped | Broke
