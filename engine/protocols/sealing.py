@@ -15,6 +15,8 @@ from engine.core.conversation import Loss, Sealed
 
 _MARK = "weave."
 _DIRECT = {"type": "direct"}
+# What says nothing of the content: accounting, and how an origin names what others name otherwise.
+_MACHINERY = frozenset({"usage", "item"})
 
 
 def seal(origin: str, data: Mapping[str, Any]) -> Sealed | None:
@@ -31,7 +33,7 @@ def report_foreign(sealed: Sealed | None, origin: str, path: str, losses: list[L
     if sealed is None or sealed.origin == origin:
         return
     for field, value in sealed.data.items():
-        if field != "usage" and value != _DIRECT:  # accounting, and the ordinary way a tool is called
+        if field not in _MACHINERY and value != _DIRECT:  # `direct` is the ordinary way a tool is called
             losses.append(Loss(f"{path}.{field}" if path else field, f"only {sealed.origin} knows it"))
 
 

@@ -1,0 +1,37 @@
+"""OpenAI's Responses API, from both sides."""
+
+from collections.abc import Mapping
+from functools import partial
+
+from engine.protocols.faults import read_fault
+from engine.protocols.openai_responses.errors import write_fault
+from engine.protocols.openai_responses.names import NAMES
+from engine.protocols.openai_responses.reading import read_request
+from engine.protocols.openai_responses.repairing import repairs
+from engine.protocols.openai_responses.reply import read_reply
+from engine.protocols.openai_responses.streaming import EventReader, tap
+from engine.protocols.openai_responses.telling import EventWriter, write_reply
+from engine.protocols.openai_responses.writing import write_request
+from engine.protocols.shape import Protocol
+
+
+def headers(key: str) -> Mapping[str, str]:
+    return {"authorization": f"Bearer {key}"} if key else {}
+
+
+OPENAI_RESPONSES = Protocol(
+    name=NAMES.name,
+    path=NAMES.path,
+    keep_alive=NAMES.keep_alive,
+    read_request=read_request,
+    write_request=write_request,
+    read_reply=read_reply,
+    write_reply=write_reply,
+    event_reader=EventReader,
+    event_writer=EventWriter,
+    tap=tap,
+    repairs=repairs,
+    read_fault=partial(read_fault, NAMES),
+    write_fault=write_fault,
+    headers=headers,
+)
