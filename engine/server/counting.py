@@ -1,8 +1,11 @@
-"""`POST /v1/messages/count_tokens`: the vendor's own count where it can be had, else an estimate that says so.
+"""`POST /v1/messages/count_tokens` and its like: the vendor's own count where there is one, else an honest estimate.
 
 An estimate is rounded up by a tenth: clients compact their context by this number, and too late is worse than too
 soon. It carries the header `x-weave-estimated: true`.
 """
+
+from collections.abc import Mapping
+from typing import Any
 
 from starlette.types import Receive, Scope, Send
 
@@ -21,13 +24,17 @@ COUNT_SECONDS = 10.0
 MOST_COUNT_BYTES = 64 * 1024
 CAUTION = 1.1
 
+# Gemini counts contents alone, or all of a request, which then stands in a field of its own.
+WHOLE_REQUEST = "generateContentRequest"
+
 
 class CountTokens:
     """ASGI. Counts for the model that was asked for; nothing is decided, pinned or recorded."""
 
-    def __init__(self, engine: Engine, protocol: Protocol) -> None:
+    def __init__(self, engine: Engine, protocol: Protocol, told: Mapping[str, object] | None = None) -> None:
         self._engine = engine
         self._protocol = protocol
+        self._told = told or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         answer = Answer(send, self._protocol)
@@ -35,15 +42,14 @@ class CountTokens:
             headers = header_map(scope)
             raw = await read_body(receive, headers, self._engine.settings.max_body_bytes)
             body = parse(raw)
-            # A body to be counted has no max_tokens; everything else is an ordinary request.
-            request = self._protocol.read_request({"max_tokens": 1, **body}, raw)
+            request = self._protocol.read_request({**_counted_request(body), **self._told}, raw)
             snapshot = self._engine.policies.snapshot
             facts = turn.read(request, headers, LOCAL_IDENTITY, snapshot)
             counted = await self._counted(raw, body, facts.requested, snapshot.catalog, headers)
             if counted is None:
                 answer.headers.append((b"x-weave-estimated", b"true"))
                 tokens = round(facts.inputs["features"]["context_tokens"] * CAUTION)
-                counted = wire.dumps({"input_tokens": max(1, tokens)})
+                counted = wire.dumps({self._protocol.count_field: max(1, tokens)})
             await answer.whole(200, counted)
         except GoneError:
             return
@@ -51,14 +57,19 @@ class CountTokens:
             await answer.fail(error.fault)
 
     async def _counted(
-        self, raw: bytes, body: object, model: Model | None, catalog: Catalog, headers: dict[str, str]
+        self,
+        raw: bytes,
+        body: Mapping[str, Any],
+        model: Model | None,
+        catalog: Catalog,
+        headers: dict[str, str],
     ) -> bytes | None:
         found = self._vendor(model, catalog) if model else None
         if found is None:
             return None
         binding, endpoint = found
         call = Call(
-            url=endpoint.base_url + self._protocol.path + "/count_tokens",
+            url=endpoint.base_url + self._protocol.count_address(binding.id),
             headers={
                 "content-type": "application/json",
                 "accept-encoding": "identity",
@@ -67,7 +78,7 @@ class CountTokens:
                 **endpoint.headers,
                 **{name: headers[name] for name in FORWARDED_HEADERS if name in headers},
             },
-            body=forward(raw, body, {"model": binding.id}),  # type: ignore[arg-type]  # parse() saw an object
+            body=forward(raw, body, self._edits(body, binding.id)),
             connect_seconds=self._engine.settings.connect_timeout_seconds,
             read_seconds=COUNT_SECONDS,
         )
@@ -80,6 +91,12 @@ class CountTokens:
         except UpstreamError:
             return None
 
+    def _edits(self, body: Mapping[str, Any], model_id: str) -> Mapping[str, Any]:
+        if not self._protocol.model_in_path:
+            return {"model": model_id}
+        whole = body.get(WHOLE_REQUEST)
+        return {WHOLE_REQUEST: {**whole, "model": f"models/{model_id}"}} if isinstance(whole, dict) else {}
+
     def _vendor(self, model: Model, catalog: Catalog) -> tuple[Binding, Endpoint] | None:
         """Who counts in this protocol: a provider of the model itself, and one we have a key for."""
         for binding in model.served_by:
@@ -88,3 +105,9 @@ class CountTokens:
             if endpoint.protocol == self._protocol.name and has_key:
                 return binding, endpoint
         return None
+
+
+def _counted_request(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A body to be counted has no max_tokens; everything else is an ordinary request."""
+    whole = body.get(WHOLE_REQUEST)
+    return whole if isinstance(whole, dict) else {"max_tokens": 1, **body}

@@ -78,10 +78,18 @@ class Decided:
     tried: rollout.Tried | None = None
 
 
-def decide(engine: Engine, protocol: Protocol, raw: bytes, headers: Mapping[str, str]) -> Decided:
-    """Raises RequestError for what the client got wrong, UnservableError where nothing can serve it."""
+def decide(
+    engine: Engine,
+    protocol: Protocol,
+    raw: bytes,
+    headers: Mapping[str, str],
+    told: Mapping[str, object] | None = None,
+) -> Decided:
+    """`told` is what a protocol says of a request outside its body. Raises RequestError for what the client got
+    wrong, UnservableError where nothing can serve it."""
     snapshot = engine.policies.snapshot
-    request = protocol.read_request(parse(raw), raw)
+    body = parse(raw)
+    request = protocol.read_request({**body, **told} if told else body, raw)
     facts = turn.read(request, headers, LOCAL_IDENTITY, snapshot)
     now = time.time()
     alone = turn.Moment(

@@ -47,9 +47,10 @@ SERVED = Served()
 class Relay:
     """The ASGI application behind one path: everything a client of `protocol` sends there."""
 
-    def __init__(self, engine: Engine, protocol: Protocol) -> None:
+    def __init__(self, engine: Engine, protocol: Protocol, told: Mapping[str, object] | None = None) -> None:
         self._engine = engine
         self._protocol = protocol
+        self._told = told
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         engine, answer = self._engine, Answer(send, self._protocol)
@@ -58,7 +59,7 @@ class Relay:
         try:
             headers = header_map(scope)
             raw = await read_body(receive, headers, engine.settings.max_body_bytes)
-            decided = decide(engine, self._protocol, raw, headers)
+            decided = decide(engine, self._protocol, raw, headers, self._told)
             remember(engine, decided)
             await Exchange(engine, self._protocol, decided, headers, answer, arrived).run(receive)
         except GoneError:
@@ -199,7 +200,7 @@ class Exchange:
         if provider is self._protocol:
             headers |= {name: self._headers[name] for name in FORWARDED_HEADERS if name in self._headers}
         return Call(
-            url=endpoint.base_url + provider.path,
+            url=endpoint.base_url + provider.address(attempt.binding.id, stream=self._decided.request.stream),
             headers=headers,
             body=self._outbound.body,
             connect_seconds=settings.connect_timeout_seconds,

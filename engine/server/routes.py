@@ -22,12 +22,14 @@ from engine.protocols.shape import Protocol
 from engine.server import outcomes
 from engine.server.counting import CountTokens
 from engine.server.engine import Engine, current_trial, decide
+from engine.server.model_in_path import ModelInPath
 from engine.server.receiving import read_body
 from engine.server.relay import Relay
 from engine.server.telling import as_json
 
 ANTHROPIC = PROTOCOLS["anthropic-messages"]
 OPENAI_CHAT = PROTOCOLS["openai-chat"]
+GEMINI = PROTOCOLS["gemini"]
 
 
 def routes(engine: Engine) -> Starlette:
@@ -37,8 +39,12 @@ def routes(engine: Engine) -> Starlette:
             Route("/v1/messages", Relay(engine, ANTHROPIC), methods=["POST"]),
             Route("/v1/messages/count_tokens", CountTokens(engine, ANTHROPIC), methods=["POST"]),
             Route("/v1/chat/completions", Relay(engine, OPENAI_CHAT), methods=["POST"]),
-            Route("/v1/models", console.models),
-            Route("/v1/models/{name:path}", console.model),
+            *(
+                Route(f"/{version}/models/{{call:path}}", ModelInPath(engine, GEMINI), methods=["POST"])
+                for version in ("v1beta", "v1")
+            ),
+            *(Route(f"/{version}/models", console.models) for version in ("v1", "v1beta")),
+            *(Route(f"/{version}/models/{{name:path}}", console.model) for version in ("v1", "v1beta")),
             Route("/v1/route", console.route, methods=["POST"]),
             Route("/v1/decisions/{id}", console.decision),
             Route("/v1/outcomes", console.outcome, methods=["POST"]),
@@ -75,8 +81,10 @@ class Console:
         }
         return _json(body, 503 if engine.draining else 200)
 
-    async def models(self, _request: Request) -> Response:
-        """The catalog, in a shape both Anthropic's and OpenAI's clients read."""
+    async def models(self, request: Request) -> Response:
+        """The catalog, in a shape both Anthropic's and OpenAI's clients read; Gemini's have their own."""
+        if _asks_as_gemini(request):
+            return _json({"models": [self._gemini_entry(name) for name in self._listed()]})
         listed = [_model_entry(name, self._engine.started) for name in self._listed()]
         return _json(
             {
@@ -92,6 +100,8 @@ class Console:
         name = request.path_params["name"]
         if self._engine.policies.snapshot.catalog.resolve(name) is None and name not in turn.ANY_MODEL:
             raise RequestError(f"model {name!r} is not known here; GET /v1/models lists what is", "not_found")
+        if _asks_as_gemini(request):
+            return _json(self._gemini_entry(name))
         return _json(_model_entry(name, self._engine.started))
 
     async def route(self, request: Request) -> Response:
@@ -112,6 +122,21 @@ class Console:
     async def outcome(self, request: Request) -> Response:
         raw = await read_body(request.receive, {}, self._engine.settings.max_body_bytes)
         return _json(await outcomes.receive(self._engine, raw))
+
+    def _gemini_entry(self, name: str) -> dict[str, Any]:
+        model = self._engine.policies.snapshot.catalog.resolve(name)
+        limits = (
+            {"inputTokenLimit": model.context_tokens, "outputTokenLimit": model.output_tokens}
+            if model
+            else {}
+        )
+        return {
+            "name": f"models/{name}",
+            "version": "001",
+            "displayName": name,
+            **limits,
+            "supportedGenerationMethods": ["generateContent", "countTokens"],
+        }
 
     def _listed(self) -> list[str]:
         """What a client may ask for by name: our models, the exact aliases, and `auto`."""
@@ -134,6 +159,10 @@ def _model_entry(name: str, created: float) -> dict[str, Any]:
     }
 
 
+def _asks_as_gemini(request: Request) -> bool:
+    return request.url.path.startswith("/v1beta/") or "x-goog-api-key" in request.headers
+
+
 def _protocol_of(request: Request) -> Protocol:
     """Which protocol a body for /v1/route is in: as the query says, else as an Anthropic client would show."""
     named = request.query_params.get("protocol")
@@ -151,7 +180,7 @@ def _json(body: Mapping[str, Any], status: int = 200) -> Response:
 def _fault_response(request: Request, fault: Fault) -> Response:
     """An error in the words of whoever seems to ask."""
     anthropic = "anthropic-version" in request.headers or request.url.path.startswith("/v1/messages")
-    protocol = ANTHROPIC if anthropic else OPENAI_CHAT
+    protocol = GEMINI if _asks_as_gemini(request) else ANTHROPIC if anthropic else OPENAI_CHAT
     return _json(protocol.write_fault(fault), fault.http_status)
 
 
