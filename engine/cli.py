@@ -1,4 +1,4 @@
-"""The command line: `weave-engine serve`, `demo`, `validate`, `explain`.
+"""The command line: `weave-engine` and its commands; each lives in a file of its own under `commands/`.
 
 Exit codes: 0 fine, 1 an error of ours, 2 the command was called wrongly, 3 the policies do not hold,
 4 a policy's own tests fail, 5 its tests cover too little.
@@ -24,6 +24,8 @@ examples:
   weave-engine demo                         see it work, without keys or network
   weave-engine serve                        route agents on http://127.0.0.1:8484
   weave-engine validate policies/           check policies, as CI does
+  weave-engine test policies/               run their own tests
+  weave-engine features                     what can rules ask about?
   weave-engine explain request.json         why would this request go where it goes?
   weave-engine explain d018f...             why did it go there?
 
@@ -76,7 +78,10 @@ def _parser() -> argparse.ArgumentParser:
     _add_serve(commands)
     _add_demo(commands)
     _add_validate(commands)
+    _add_test(commands)
     _add_explain(commands)
+    _add_features(commands)
+    _add_fmt(commands)
     return parser
 
 
@@ -166,13 +171,7 @@ def _add_validate(commands: "Commands") -> None:
         "  weave-engine validate policies/ --format github          annotations in GitHub Actions\n"
         "  weave-engine validate policies/ --format sarif > weave.sarif",
     )
-    parser.add_argument(
-        "paths",
-        nargs="*",
-        type=Path,
-        metavar="PATH",
-        help="folders or files that load together (default: WEAVE_POLICIES, or ./policies)",
-    )
+    _add_paths(parser, "folders or files that load together")
     _add_policy(parser)
     parser.add_argument(
         "--format",
@@ -182,6 +181,58 @@ def _add_validate(commands: "Commands") -> None:
     )
     parser.add_argument("--watch", action="store_true", help="validate again whenever a file changes")
     parser.set_defaults(run=_validate)
+
+
+def _add_paths(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument(
+        "paths", nargs="*", type=Path, metavar="PATH", help=f"{what} (default: WEAVE_POLICIES, or ./policies)"
+    )
+
+
+def _add_test(commands: "Commands") -> None:
+    parser = _command(
+        commands,
+        "test",
+        "run the policies' own tests, and tell what of the policies they reach",
+        "A rule counts as covered when a case fires it, a condition when cases find it true and false.\n\n"
+        "exit codes: 0 fine, 2 usage, 3 invalid, 4 tests failed, 5 coverage short\n\n"
+        "examples:\n"
+        "  weave-engine test\n"
+        "  weave-engine test policies/ --format junit > weave.xml",
+    )
+    _add_paths(parser, "folders or files that load together")
+    _add_policy(parser)
+    parser.add_argument(
+        "--format", choices=("pretty", "json", "junit"), default="pretty", help="how the results are written"
+    )
+    parser.set_defaults(run=_test)
+
+
+def _add_features(commands: "Commands") -> None:
+    parser = _command(
+        commands,
+        "features",
+        "list everything that expressions may read, with types and meaning",
+        "examples:\n  weave-engine features\n  weave-engine features token\n  weave-engine features --json",
+    )
+    parser.add_argument("word", nargs="?", default="", help="only what has this in its name or description")
+    parser.add_argument("--json", action="store_true", help="print a JSON list")
+    parser.set_defaults(run=_features)
+
+
+def _add_fmt(commands: "Commands") -> None:
+    parser = _command(
+        commands,
+        "fmt",
+        "lay out policy files in one way; only white space changes, and comments stay",
+        "exit codes: 0 fine, 2 usage, 3 a file cannot be read, or with --check would change\n\n"
+        "examples:\n"
+        "  weave-engine fmt policies/\n"
+        "  weave-engine fmt --check policies/                       as CI does",
+    )
+    _add_paths(parser, "folders or files")
+    parser.add_argument("--check", action="store_true", help="write nothing, tell which files would change")
+    parser.set_defaults(run=_fmt)
 
 
 def _add_explain(commands: "Commands") -> None:
@@ -279,6 +330,24 @@ def _explain(chosen: argparse.Namespace, settings: Settings) -> int:
     return explain(
         chosen.subject, chosen.protocol, chosen.header, settings, json=chosen.json, instead=chosen.why_not
     )
+
+
+def _test(chosen: argparse.Namespace, settings: Settings) -> int:
+    from engine.commands.testing import run_tests
+
+    return run_tests(chosen.paths or [settings.policies], chosen.format, settings.policy)
+
+
+def _features(chosen: argparse.Namespace, _settings: Settings) -> int:
+    from engine.commands.features import features
+
+    return features(chosen.word, json=chosen.json)
+
+
+def _fmt(chosen: argparse.Namespace, settings: Settings) -> int:
+    from engine.commands.fmt import fmt
+
+    return fmt(chosen.paths or [settings.policies], check_only=chosen.check)
 
 
 if __name__ == "__main__":

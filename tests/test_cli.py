@@ -8,6 +8,7 @@ import pytest
 from engine.cli import main
 
 ROOT = Path(__file__).parent.parent
+COMMANDS = ["serve", "demo", "validate", "test", "explain", "features", "fmt"]
 
 
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
@@ -15,7 +16,7 @@ def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str])
     assert "examples:" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", ["serve", "demo", "validate", "explain"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself_with_examples(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -198,3 +198,69 @@ def say(text: str, style: str = "", /) -> None:
 def rule(title: str) -> None:
     """A line across, between what belongs to different times."""
     Console(highlight=False).rule(Text(title, "dim"), align="left")
+
+
+def tests(runs: Sequence[Mapping[str, Any]]) -> None:
+    """Each case by name, what went otherwise, and what of the policies no case has shown."""
+    out = console()
+    for run in runs:
+        out.print(Text(f"{run['policy']}", "bold").append(f"  {run['file']}", "dim"))
+        for case in run["cases"]:
+            _case(out, case)
+        _reached(out, run)
+    cases = [case for run in runs for case in run["cases"]]
+    failed = sum(not case["passed"] for case in cases)
+    short = [problem for run in runs for problem in run["problems"]]
+    for problem in short:
+        out.print(Text(f"{problem['message']}; {problem['hint']}", "bold red"))
+    if failed:
+        out.print(Text(f"{_count(len(cases), 'case')}, {failed} failed", "bold red"))
+    elif not cases:
+        out.print(Text("no cases: write some under tests.cases", "yellow"))
+    else:
+        out.print(Text(f"{_count(len(cases), 'case')}, all passed", "yellow" if short else "green"))
+
+
+def _case(out: Console, case: Mapping[str, Any]) -> None:
+    out.print(
+        Text("  ✔ " if case["passed"] else "  ✘ ", "green" if case["passed"] else "red").append(case["name"])
+    )
+    for failure in case["failures"]:
+        said = failure["message"].removeprefix(f"{case['name']}: ")
+        out.print(Text(f"      {said}", "red"))
+    if case["failures"]:
+        out.print(Text(f"      {case['failures'][0]['hint']}", "dim"))
+        out.print(Text(f"      at {case['file']}:{case['line']}", "dim"))
+
+
+def _reached(out: Console, run: Mapping[str, Any]) -> None:
+    for rule in run["rules"]:
+        if rule["gap"]:
+            out.print(Text(f"  – {rule['kind']} {rule['name']}: {rule['gap']}", "yellow"))
+        if rule["errors"]:
+            out.print(
+                Text(
+                    f"  – {rule['kind']} {rule['name']}: no value in {_count(rule['errors'], 'case')}",
+                    "yellow",
+                )
+            )
+    if run["rules"]:
+        shares = f"rules fired {run['rules_percent']:g} %, conditions seen both ways {run['conditions_percent']:g} %"
+        out.print(Text(f"  {shares}", "dim"))
+
+
+def vocabulary(root: str, about: str, words: Sequence[Mapping[str, Any]]) -> None:
+    """The words under a root, as a table: name, type, meaning with the values it can have."""
+    say(f"{root}", "bold")
+    say(f"  {about}", "dim")
+    width = max(len(word["name"]) for word in words)
+    for word in words:
+        line = Text("  ").append(word["name"].ljust(width), "cyan").append(f"  {word['type']:<6}  ")
+        line.append(word["description"])
+        if word["values"]:
+            shown = ", ".join(value if value else "''" for value in word["values"])
+            line.append(f" One of: {shown}.", "dim")
+        if not word["always"]:
+            line.append(" Ask has() first.", "yellow")
+        console().print(line)
+    say("")
