@@ -13,7 +13,7 @@ from engine.core.errors import Fault, UnservableError
 from engine.core.policy import Learner
 from engine.core.ports import Belief, Pin
 from engine.core.reply import Usage
-from engine.documents import shipped_text
+from engine.documents import shipped_json, shipped_text
 from engine.protocols import PROTOCOLS
 from engine.rollout import Tally, Trial, Tried, point, trial_of
 from engine.routing.pins import MemoryPins, pin_after
@@ -252,6 +252,11 @@ def test_an_abort_condition_may_compare_with_the_serving_policy() -> None:
     some.record("baseline", result(cost=0.01))
     assert some.record("canary", result(cost=0.015)) == ""
     assert some.record("canary", result(cost=0.5)).startswith("stats.mean_cost_usd > 2.0")
+
+
+def test_the_published_stats_are_those_that_conditions_read() -> None:
+    schema = shipped_json("schemas/stats.v1.schema.json")
+    assert set(schema["required"]) == schema["properties"].keys() == trial(canary(5)).stats.keys()
 
 
 def test_without_a_condition_nothing_switches_it_off() -> None:

@@ -18,6 +18,7 @@ SCHEMAS = [
     "schemas/catalog.v1.schema.json",
     "schemas/policy.v1.schema.json",
     "schemas/outcomes.v1.schema.json",
+    "schemas/stats.v1.schema.json",
 ]
 
 

@@ -208,3 +208,17 @@ def test_an_outcome_the_policy_does_not_value_teaches_nothing(snapshot: Snapshot
     assert (
         turn.lessons([decision], Outcome("o1", 2000.0, decision="d1", labels={"a": "b"}), {}, snapshot) == ()
     )
+
+
+def test_a_deadline_goes_by_the_moments_clock(snapshot: Snapshot) -> None:
+    texts = {path.name: path.read_text() for path in POLICIES.glob("*.yaml")}
+    hurried = build({**texts, "default.yaml": texts["default.yaml"] + "\nlimits: {deadline: 1ms}\n"})
+    raw = json.dumps(body()).encode()
+    request = PROTOCOLS["anthropic-messages"].read_request(json.loads(raw), raw)
+    facts = turn.read(request, {}, IDENTITY, hurried)
+    looks = iter(range(100))
+    late = turn.Moment("d1", 1000.0, 0.99, None, Sure(), clock=lambda: float(next(looks)))
+    decision = turn.decide(facts, hurried, late)
+    assert (decision.rule, decision.source) == ("confidential-stays-local", "guard")
+    in_time = turn.Moment("d1", 1000.0, 0.99, None, Sure(), clock=lambda: 0.0)
+    assert turn.decide(facts, hurried, in_time).rule == "default"
