@@ -213,6 +213,24 @@ class Journal:
     async def outcome(self, id: str) -> Outcome | None:
         return await self._ask(lambda connection: _first(_select(connection, OUTCOMES, "id = ?", id)))
 
+    async def decisions(self, after: str = "", limit: int = 1_000) -> list[Decision]:
+        """The first of those behind this id, whole, in the order of their ids, which is that of time."""
+        where = f"id > ? ORDER BY id LIMIT {limit:d}"
+        return await self._ask(lambda connection: _select(connection, DECISIONS, where, after))
+
+    async def before_newest(self, count: int) -> str:
+        """The id behind which the newest `count` decisions lie; empty where there are no more than these."""
+        query = "SELECT id FROM decisions ORDER BY id DESC LIMIT 1 OFFSET ?"
+        row = await self._ask(lambda connection: connection.execute(query, (count,)).fetchone())
+        return "" if row is None else str(row[0])
+
+    async def results(self, decisions: Sequence[Decision]) -> dict[str, Result]:
+        """How these ended, by decision id. Unfinished requests are not in it."""
+        ids = wire.dumps([decision.id for decision in decisions]).decode()
+        where = "decision IN (SELECT value FROM json_each(?))"
+        found = await self._ask(lambda connection: _select(connection, RESULTS, where, ids))
+        return {result.decision: result for result in found}
+
     async def decisions_of_session(self, session: str) -> list[Decision]:
         """In the order they were made, without features, hints, candidates and trace."""
         where = "session = ? AND session <> '' ORDER BY at, rowid"

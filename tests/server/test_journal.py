@@ -114,6 +114,28 @@ def test_a_decision_is_found_before_it_is_committed() -> None:
     with_journal(use)
 
 
+def test_decisions_are_read_in_pages_in_the_order_of_time() -> None:
+    async def use(journal: Journal) -> None:
+        for number in (3, 1, 2, 4):
+            journal.record(replace(DECISION, id=f"d{number}"))
+        first = await journal.decisions(limit=3)
+        assert first == [replace(DECISION, id=f"d{number}") for number in (1, 2, 3)]
+        assert [decision.id for decision in await journal.decisions(after=first[-1].id)] == ["d4"]
+        assert await journal.before_newest(2) == "d2"
+        assert await journal.before_newest(4) == ""
+
+    with_journal(use)
+
+
+def test_results_are_found_by_their_decisions() -> None:
+    async def use(journal: Journal) -> None:
+        journal.record(RESULT)
+        journal.record(replace(RESULT, decision="d2"))
+        assert await journal.results([DECISION, replace(DECISION, id="d9")]) == {"d1": RESULT}
+
+    with_journal(use)
+
+
 def test_what_is_not_there_is_none() -> None:
     async def use(journal: Journal) -> None:
         assert await journal.decision("nope") is None
