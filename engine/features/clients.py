@@ -26,12 +26,19 @@ def caller(look: Look, conversation: str) -> Caller:
     client = recognise(look)
     session = find(client.session, look)
     parent = find(client.parent, look)
-    is_subagent = any(holds(condition, look) for condition in client.subagent)
+    is_subagent = _is_subagent(client, look)
     if is_subagent and session and not client.parent:
         parent = session
         session = f"{session}/{find(client.subagent_id, look) or conversation}"
     agent = look.headers.get("x-weave-agent", "") or find(client.agent, look)
     return Caller(client.name, agent, is_subagent, session, parent if is_subagent else "")
+
+
+def _is_subagent(client: Client, look: Look) -> bool:
+    for condition in client.subagent:  # noqa: SIM110 - a generator costs more than it asks
+        if holds(condition, look):
+            return True
+    return False
 
 
 def recognise(look: Look) -> Client:

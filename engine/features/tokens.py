@@ -20,7 +20,7 @@ from engine.core.conversation import Document, Tool
 SHORT = 512  # texts up to here are weighed whole, all together
 MIDDLING = 8_192  # and up to here by an eighth from their middle, all together
 SAMPLE = 256  # longer ones by three samples, each by itself
-PIECES, PIECE = 8, 1_024  # of texts weighed together, how much is weighed when they are long
+PIECES, PIECE = 8, 512  # of texts weighed together, how much is weighed when they are long
 
 TOOLS = 500  # offered ones that are weighed; further ones count as these do
 

@@ -5,7 +5,18 @@ from typing import Any
 
 import pytest
 
-from engine.core.conversation import Document, Image, Message, Opaque, Part, Request, Text, ToolResult, Tuning
+from engine.core.conversation import (
+    Document,
+    Image,
+    Message,
+    Opaque,
+    Part,
+    Request,
+    Text,
+    Tool,
+    ToolResult,
+    Tuning,
+)
 from engine.features import estimate_tokens
 from engine.features.tokens import text_tokens
 
@@ -83,3 +94,24 @@ def test_the_estimate_is_near_what_providers_charged(
     print(f"{file}: {len(errors)} requests, relative error median {middle:.1%}, p90 {late:.1%}")
     assert middle < median
     assert late < p90
+
+
+def _schema(parameters: int) -> dict[str, Any]:
+    parameter = {"type": "string", "description": "what this parameter is for, in a sentence"}
+    return {"type": "object", "properties": {f"parameter_{at}": parameter for at in range(parameters)}}
+
+
+def test_a_schema_weighs_the_same_whether_seen_before_or_not() -> None:
+    def offered() -> int:
+        tools = (Tool("edit", "edits", _schema(7)), Tool("read", "reads", _schema(3)))
+        return estimate_tokens(Request("openai-chat", "m", (), (), tools, Tuning(), False, b"", {}))
+
+    assert offered() == offered()
+
+
+def test_a_huge_schema_is_not_walked_but_weighed_about_as_if_it_were() -> None:
+    def offered(parameters: int) -> int:
+        tools = (Tool("edit", "edits", _schema(parameters)),)
+        return estimate_tokens(Request("openai-chat", "m", (), (), tools, Tuning(), False, b"", {}))
+
+    assert offered(20_000) == pytest.approx(20 * offered(1_000), rel=0.3)
