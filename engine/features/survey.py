@@ -139,7 +139,7 @@ def _ends(text: str) -> str:
 
 
 def warm() -> None:
-    """Reads and compiles what the first survey needs, a tenth of a second's work, so that no request waits for it."""
+    """Reads and compiles what the first survey needs, so that no request waits for it."""
     call = ToolCall("1", "Bash", '{"command": "git status && pytest > a.py"}')
     result = ToolResult("1", (Text("=== 1 failed, 1 passed in 1s"),))
     messages = (
