@@ -25,6 +25,7 @@ examples:
   weave-engine serve                        route agents on http://127.0.0.1:8484
   weave-engine validate policies/           check policies, as CI does
   weave-engine test policies/               run their own tests
+  weave-engine simulate drafts/             what would these policies have changed?
   weave-engine features                     what can rules ask about?
   weave-engine explain request.json         why would this request go where it goes?
   weave-engine explain d018f...             why did it go there?
@@ -80,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_validate(commands)
     _add_test(commands)
     _add_explain(commands)
+    _add_simulate(commands)
     _add_features(commands)
     _add_fmt(commands)
     return parser
@@ -133,9 +135,7 @@ def _add_serve(commands: "Commands") -> None:
     parser.add_argument(
         "--port", type=_port, help="port to listen on (default: WEAVE_PORT, or 8484; 0 takes a free one)"
     )
-    parser.add_argument(
-        "--journal", metavar="FILE", help="where decisions are kept (default: WEAVE_JOURNAL, or weave.db)"
-    )
+    _add_journal(parser, "where decisions are kept")
     parser.add_argument(
         "--simulate", action="store_true", help="serve from the built-in simulator, not from providers"
     )
@@ -208,6 +208,36 @@ def _add_test(commands: "Commands") -> None:
     parser.set_defaults(run=_test)
 
 
+def _add_simulate(commands: "Commands") -> None:
+    parser = _command(
+        commands,
+        "simulate",
+        "decide past requests again under other policies: what would change, what it would have cost",
+        "The bill takes recorded usage at the new model's price; output length and cache hits are assumed to stay.\n\n"
+        "examples:\n"
+        "  weave-engine simulate drafts/ --journal weave.db\n"
+        "  weave-engine simulate policies/catalog.yaml draft.yaml --limit 500 --json",
+    )
+    parser.add_argument(
+        "paths", nargs="+", type=Path, metavar="POLICIES", help="folders or files that load together"
+    )
+    _add_policy(parser)
+    _add_journal(parser, "the journal with the past")
+    parser.add_argument(
+        "--limit",
+        type=_count,
+        default=10_000,
+        metavar="N",
+        help="only the newest N decisions (default: 10000)",
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=_simulate)
+
+
+def _add_journal(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--journal", metavar="FILE", help=f"{what} (default: WEAVE_JOURNAL, or weave.db)")
+
+
 def _add_features(commands: "Commands") -> None:
     parser = _command(
         commands,
@@ -252,9 +282,7 @@ def _add_explain(commands: "Commands") -> None:
         help="a file with a request body (- for standard input), or a decision's id",
     )
     _add_policies(parser)
-    parser.add_argument(
-        "--journal", metavar="FILE", help="the journal to look in (default: WEAVE_JOURNAL, or weave.db)"
-    )
+    _add_journal(parser, "the journal to look in")
     parser.add_argument(
         "--protocol",
         choices=("anthropic-messages", "openai-chat"),
@@ -280,6 +308,12 @@ def _add_explain(commands: "Commands") -> None:
 def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65_535:
         raise argparse.ArgumentTypeError(f"{text!r} is no port; it takes a number from 0 to 65535")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is no count; it takes a whole number from 1")
     return int(text)
 
 
@@ -336,6 +370,12 @@ def _test(chosen: argparse.Namespace, settings: Settings) -> int:
     from engine.commands.testing import run_tests
 
     return run_tests(chosen.paths or [settings.policies], chosen.format, settings.policy)
+
+
+def _simulate(chosen: argparse.Namespace, settings: Settings) -> int:
+    from engine.commands.simulate import simulate
+
+    return simulate(chosen.paths, settings.journal, settings.policy, limit=chosen.limit, json=chosen.json)
 
 
 def _features(chosen: argparse.Namespace, _settings: Settings) -> int:

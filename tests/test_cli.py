@@ -8,7 +8,7 @@ import pytest
 from engine.cli import main
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ["serve", "demo", "validate", "test", "explain", "features", "fmt"]
+COMMANDS = ["serve", "demo", "validate", "test", "explain", "simulate", "features", "fmt"]
 
 
 def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:

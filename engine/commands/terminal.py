@@ -1,6 +1,7 @@
 """What people read in a terminal: the one door to rich. Text from files and requests is never read as markup."""
 
 import linecache
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from engine.core.errors import Problem
 
 MARKS = {"matched": ("✔", "green"), "passed": ("·", "dim"), "skipped": ("–", "dim"), "error": ("✘", "red")}
 
+
+MOST_ROUTES = 25
 
 # A pipe has no width, and whoever reads it wants whole lines.
 UNBOUNDED = 10_000
@@ -188,7 +191,7 @@ def table(
         shown.add_column(column, justify="right" if index in right else "left", header_style="dim")
     for row in rows:
         shown.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False, width=max(100, console().width)).print(shown)
+    Console(highlight=False, width=max(100, _wide().width)).print(shown)
 
 
 def say(text: str, style: str = "", /) -> None:
@@ -264,3 +267,63 @@ def vocabulary(root: str, about: str, words: Sequence[Mapping[str, Any]]) -> Non
             line.append(" Ask has() first.", "yellow")
         console().print(line)
     say("")
+
+
+def simulation(told: Mapping[str, Any]) -> None:
+    """What would change: routes, the bill, shares; and what the figures rest on."""
+    when = " to ".join(
+        time.strftime("%Y-%m-%d %H:%M", time.localtime(told[key])) for key in ("first_at", "last_at")
+    )
+    say(
+        f"{_count(told['requests'], 'request')} decided again by {told['policy']} ({told['snapshot']})",
+        "bold",
+    )
+    if told["requests"]:
+        say(f"from {when}; {told['changed']} would go elsewhere", "dim")
+    if told["routes"]:
+        _routes(told["routes"])
+    tiers = dict.fromkeys((*told["shares_before"], *told["shares_after"]))
+    rows = [
+        [tier, *(f"{told[key].get(tier, 0.0):.1%}" for key in ("shares_before", "shares_after"))]
+        for tier in tiers
+    ]
+    table("\nWho would serve", ("tier", "before", "after"), rows, right=(1, 2))
+    _bill(told)
+    for title, key in (("would be refused", "refused"), ("left out", "left_out")):
+        for why, count in told[key].items():
+            say(f"{_count(count, 'request')} {title}: {why}", "yellow")
+
+
+def _routes(routes: Sequence[Mapping[str, Any]]) -> None:
+    rows = [
+        (
+            f"{route['count']}",
+            route["before"],
+            route["after"],
+            route["rule_before"],
+            route["rule_after"],
+            f"{route['usd_before']:.4f}",
+            f"{route['usd_after']:.4f}",
+            route["examples"][0],
+        )
+        for route in routes[:MOST_ROUTES]
+    ]
+    columns = ("requests", "from", "to", "rule", "new rule", "USD", "new USD", "for example")
+    table("\nRoutes that change", columns, rows, right=(0, 5, 6))
+    if len(routes) > MOST_ROUTES:
+        say(f"and {len(routes) - MOST_ROUTES} more; --json lists all", "dim")
+    say("weave-engine explain ID shows how each came about", "dim")
+
+
+def _bill(told: Mapping[str, Any]) -> None:
+    before, after = told["usd_before"], told["usd_after"]
+    change = f" ({(after - before) / before:+.1%})" if before else ""
+    say(
+        f"\n{_count(told['priced'], 'answered request')}: ${before:.4f} before, ${after:.4f} after{change}",
+        "bold",
+    )
+    say(
+        "The bill is recorded usage at the new model's price: the same tokens written, the same cache hits, the same\n"
+        "conversation are assumed. Learners believe what they believed then.",
+        "dim",
+    )

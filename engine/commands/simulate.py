@@ -1,0 +1,233 @@
+"""`weave-engine simulate`: past requests decided again, under other policies: who would have served, at what cost.
+
+**What is repeated.** Each journaled decision is made again from the facts it was made from (features, hints), in
+the order of time. Sessions are pinned as the other policies pin them. Learners believe what they believed at that
+moment: lessons are folded in as they came, none before its time. Nobody explores.
+
+**What is assumed.** The bill is the recorded usage at the new model's price: that another model would have written
+as much, that the same share of the prompt would have come from a cache, and that the conversation would have gone
+the same way. Requests whose route stays keep the model that answered, failover included. What a canary or a shadow
+would have done is left out. Sessions that were under way before the first decision read begin without their pin.
+"""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from engine import turn, wire
+from engine.commands import terminal
+from engine.commands.validate import read_set
+from engine.core.catalog import Catalog
+from engine.core.conversation import Request, Tuning
+from engine.core.cost import cost_usd
+from engine.core.decision import Decision, Lesson, Result
+from engine.core.errors import RequestError, WeaveError
+from engine.documents import shipped_json
+from engine.learning.state import State
+from engine.policy.phrases import INPUT_SCHEMA
+from engine.routing.pins import MemoryPins, pin_after, session_of
+from engine.server.engine import LOCAL_IDENTITY
+from engine.server.journal import Journal
+from engine.server.telling import plain
+from engine.snapshot import Snapshot, build
+
+PAGE = 1_000
+MOST_EXAMPLES = 3
+NOBODY = "—"  # in place of a model, where none could serve
+
+
+@dataclass(slots=True)
+class Route:
+    """Requests that went one way and would go another. `examples` are ids for `weave-engine explain`."""
+
+    before: str
+    after: str
+    rule_before: str
+    rule_after: str
+    count: int = 0
+    usd_before: float = 0.0
+    usd_after: float = 0.0
+    examples: list[str] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Simulation:
+    """What became of it. Dollars are of requests that were answered and would be; tiers count all decided again."""
+
+    policy: str
+    snapshot: str
+    requests: int = 0
+    changed: int = 0
+    first_at: float = 0.0
+    last_at: float = 0.0
+    priced: int = 0
+    usd_before: float = 0.0
+    usd_after: float = 0.0
+    tiers_before: Counter[str] = field(default_factory=Counter)
+    tiers_after: Counter[str] = field(default_factory=Counter)
+    routes: dict[tuple[str, str, str, str], Route] = field(default_factory=dict)
+    refused: Counter[str] = field(default_factory=Counter)  # why -> how often
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def simulate(
+    paths: Sequence[Path], journal: str, policy: str = "", *, limit: int = 10_000, json: bool = False
+) -> int:
+    """Prints what would change; returns the exit code. Raises InvalidDocumentsError, or RequestError where there is
+    nothing to decide again."""
+    snapshot = build(
+        read_set(paths), policy, run_tests=False
+    )  # a draft may be tried before its tests are right
+    if not Path(journal).exists():
+        raise RequestError(f"there is no journal {journal}; name one with --journal, or let serve write one")
+    found = asyncio.run(_replay(snapshot, journal, limit))
+    if not found.requests and not found.left_out:
+        raise RequestError(f"the journal {journal} holds no decisions yet")
+    told = as_json(found)
+    if json:
+        print(wire.dumps(told).decode())
+    else:
+        terminal.simulation(told)
+    return 0
+
+
+async def _replay(snapshot: Snapshot, path: str, limit: int) -> Simulation:
+    journal = await Journal.open(path, read_only=True)
+    try:
+        replay = Replay(snapshot, await journal.lessons())
+        async for decision, result in _recorded(journal, limit):
+            replay.take(decision, result)
+        return replay.found
+    finally:
+        await journal.close()
+
+
+async def _recorded(journal: Journal, limit: int) -> AsyncIterator[tuple[Decision, Result | None]]:
+    after = await journal.before_newest(limit)
+    while page := await journal.decisions(after, PAGE):
+        results = await journal.results(page)
+        for decision in page:
+            yield decision, results.get(decision.id)
+        after = page[-1].id
+
+
+class Replay:
+    """Takes decisions in the order they were made. `lessons` are all there are, in their order."""
+
+    def __init__(self, snapshot: Snapshot, lessons: Sequence[Lesson]) -> None:
+        self._snapshot = snapshot
+        self._lessons = list(reversed(lessons))
+        self._trust = State()
+        self._pins = MemoryPins()
+        self._needed = frozenset(shipped_json(INPUT_SCHEMA)["properties"]["features"]["required"])
+        self.found = Simulation(snapshot.policy.name, snapshot.fingerprint)
+
+    def take(self, decision: Decision, result: Result | None) -> None:
+        found = self.found
+        missing = sorted(self._needed - decision.features.keys())
+        if missing:
+            found.left_out[f"recorded without {', '.join(missing[:3])}{', …' if missing[3:] else ''}"] += 1
+            return
+        found.requests += 1
+        found.first_at = found.first_at or decision.at
+        found.last_at = decision.at
+        try:
+            again = self._decide(decision)
+        except WeaveError as error:
+            found.refused[error.fault.message] += 1
+            self._count(decision, None, result)
+            return
+        self._count(decision, again, result)
+
+    def _decide(self, decision: Decision) -> Decision:
+        while self._lessons and self._lessons[-1].at <= decision.at:
+            self._trust.learn(self._lessons.pop())
+        facts = _facts(decision, self._snapshot)
+        pin = self._pins.get(facts.pin_key, decision.at) if facts.pin_key else None
+        moment = turn.Moment(decision.id, decision.at, draw=1.0, pin=pin, trust=self._trust)
+        again = turn.decide(facts, self._snapshot, moment)
+        kept = pin_after(again, facts.inputs["features"], self._snapshot.policy.pinning, decision.at)
+        if kept is not None:
+            self._pins.put(facts.pin_key, kept)
+        return again
+
+    def _count(self, decision: Decision, again: Decision | None, result: Result | None) -> None:
+        found, catalog = self.found, self._snapshot.catalog
+        after = again.model if again else NOBODY
+        found.tiers_before[_tier(decision.model, catalog)] += 1
+        found.tiers_after[_tier(after, catalog)] += 1
+        bills = _bills(decision, after, result, catalog)
+        if bills is not None:
+            found.priced += 1
+            found.usd_before += bills[0]
+            found.usd_after += bills[1]
+        if decision.model == after:
+            return
+        found.changed += 1
+        key = (decision.model, after, decision.rule, again.rule if again else "")
+        route = found.routes.setdefault(key, Route(*key))
+        route.count += 1
+        if bills is not None:
+            route.usd_before += bills[0]
+            route.usd_after += bills[1]
+        if len(route.examples) < MOST_EXAMPLES:
+            route.examples.append(decision.id)
+
+
+def _facts(decision: Decision, snapshot: Snapshot) -> turn.Facts:
+    """What was known of the request, in the words of another catalog. Raises RequestError for a model it lacks."""
+    requested = snapshot.catalog.resolve(decision.requested_model)
+    if requested is None and decision.requested_model not in turn.ANY_MODEL:
+        raise RequestError(f"model {decision.requested_model!r} is not known", "not_found")
+    features = dict(decision.features)
+    features["requested_model"] = requested.name if requested else decision.requested_model
+    features["requested_tier"] = requested.tier if requested else ""
+    inputs: Mapping[str, Mapping[str, Any]] = {
+        "features": features,
+        "hints": decision.hints,
+        "identity": LOCAL_IDENTITY,
+    }
+    request = Request(decision.protocol, decision.requested_model, (), (), (), Tuning(), False, b"", {})
+    return turn.Facts(request, requested, inputs, session_of(snapshot.policy.pinning.key, inputs))
+
+
+def _bills(
+    decision: Decision, after: str, result: Result | None, catalog: Catalog
+) -> tuple[float, float] | None:
+    """What it cost, and what it would have; None where nothing was answered or nobody would."""
+    if result is None or not result.model:
+        return None
+    serving = result.model if decision.model == after else after
+    if serving not in catalog.models:
+        return None if after == NOBODY else (result.cost_usd, result.cost_usd)
+    return result.cost_usd, cost_usd(result.usage, catalog.models[serving].price)
+
+
+def _tier(model: str, catalog: Catalog) -> str:
+    if model == NOBODY:
+        return "refused"
+    return catalog.models[model].tier if model in catalog.models else "not in the catalog"
+
+
+def as_json(found: Simulation) -> dict[str, Any]:
+    routes = sorted(found.routes.values(), key=lambda route: (-route.count, route.before, route.after))
+    whole = max(found.requests, 1)
+    return {
+        "policy": found.policy,
+        "snapshot": found.snapshot,
+        "requests": found.requests,
+        "first_at": found.first_at,
+        "last_at": found.last_at,
+        "changed": found.changed,
+        "routes": [plain(route) for route in routes],
+        "priced": found.priced,
+        "usd_before": found.usd_before,
+        "usd_after": found.usd_after,
+        "shares_before": {tier: count / whole for tier, count in found.tiers_before.most_common()},
+        "shares_after": {tier: count / whole for tier, count in found.tiers_after.most_common()},
+        "refused": dict(found.refused),
+        "left_out": dict(found.left_out),
+    }
