@@ -303,6 +303,7 @@ class Exchange:
             id=decision.id,
             created=int(decision.at),
             include_usage=_wants_usage(request.body),
+            tools=request.tools,
         )
 
     def _identifying_headers(self, attempt: Attempt) -> list[tuple[bytes, bytes]]:

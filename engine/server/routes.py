@@ -6,7 +6,6 @@ operators call goes through Starlette's ordinary requests and responses.
 
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from starlette.applications import Starlette
@@ -29,6 +28,7 @@ from engine.server.telling import as_json
 
 ANTHROPIC = PROTOCOLS["anthropic-messages"]
 OPENAI_CHAT = PROTOCOLS["openai-chat"]
+OPENAI_RESPONSES = PROTOCOLS["openai-responses"]
 GEMINI = PROTOCOLS["gemini"]
 
 
@@ -39,6 +39,8 @@ def routes(engine: Engine) -> Starlette:
             Route("/v1/messages", Relay(engine, ANTHROPIC), methods=["POST"]),
             Route("/v1/messages/count_tokens", CountTokens(engine, ANTHROPIC), methods=["POST"]),
             Route("/v1/chat/completions", Relay(engine, OPENAI_CHAT), methods=["POST"]),
+            Route("/v1/responses", Relay(engine, OPENAI_RESPONSES), methods=["POST"]),
+            Route("/v1/responses", console.no_upgrade, methods=["GET"]),
             *(
                 Route(f"/{version}/models/{{call:path}}", ModelInPath(engine, GEMINI), methods=["POST"])
                 for version in ("v1beta", "v1")
@@ -119,6 +121,17 @@ class Console:
         result: Result | None = await journal.result(name)
         return _json(as_json(decision, result, await journal.attempts(name)))
 
+    async def no_upgrade(self, request: Request) -> Response:
+        """Codex asks for a WebSocket first. Told 426 it uses plain requests at once; any other refusal it takes for
+        trouble and tries again for seconds."""
+        if "websocket" not in request.headers.get("upgrade", "").lower():
+            return _json(OPENAI_RESPONSES.write_fault(_not_taken(request)), 405)
+        message = "this engine speaks no WebSocket; send the request by POST"
+        fault = Fault("invalid_request", message, 426, "client", "upgrade_required")
+        return Response(
+            wire.dumps(OPENAI_RESPONSES.write_fault(fault)), 426, {"upgrade": "HTTP/1.1"}, "application/json"
+        )
+
     async def outcome(self, request: Request) -> Response:
         raw = await read_body(request.receive, {}, self._engine.settings.max_body_bytes)
         return _json(await outcomes.receive(self._engine, raw))
@@ -195,5 +208,9 @@ async def _not_found(request: Request, _error: Exception) -> Response:
 
 
 async def _not_allowed(request: Request, _error: Exception) -> Response:
+    return _fault_response(request, _not_taken(request))
+
+
+def _not_taken(request: Request) -> Fault:
     message = f"{request.url.path} does not take {request.method}"
-    return _fault_response(request, replace(Fault("invalid_request", message, origin="client"), status=405))
+    return Fault("invalid_request", message, 405, "client")

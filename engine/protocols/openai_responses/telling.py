@@ -127,6 +127,12 @@ class EventWriter:
     # ---- the response
 
     def _start(self, reply_id: str) -> list[bytes]:
+        self._begin(reply_id)
+        return [
+            self._event(f"response.{kind}", {"response": self._head}) for kind in ("created", "in_progress")
+        ]
+
+    def _begin(self, reply_id: str) -> None:
         self._head = {
             "id": self._context.id or reply_id,
             "object": "response",
@@ -139,9 +145,6 @@ class EventWriter:
             "usage": None,
             **_UNREMARKABLE,
         }
-        return [
-            self._event(f"response.{kind}", {"response": self._head}) for kind in ("created", "in_progress")
-        ]
 
     def _event(self, kind: str, fields: Mapping[str, Any]) -> bytes:
         data = wire.dumps({"type": kind, **fields, "sequence_number": self._number})
@@ -168,9 +171,10 @@ class EventWriter:
         return [*written, self._end(status, write_usage(usage), None, reason, own)]
 
     def _break(self, event: Broke) -> list[bytes]:
-        written = [] if self._head else self._start("")
+        if not self._head:
+            self._begin("")  # the stream may have begun elsewhere, so its beginning is not told again
         usage = write_usage(event.usage) if event.usage is not None else None
-        return [*written, self._end("failed", usage, failure(event.fault), None, {})]
+        return [self._end("failed", usage, failure(event.fault), None, {})]
 
     def _end(
         self,
