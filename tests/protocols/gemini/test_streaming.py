@@ -154,7 +154,7 @@ def test_a_signature_of_another_vendor_ends_its_thought(
 ) -> None:
     seal = Sealed("anthropic-messages", {"signature": "s"})
     writer = GEMINI.event_writer(context)
-    events = [
+    events: list[Event] = [
         Started("r", "m"), PartOpened(0, Thinking("")), PartGrew(0, "hm"), PartClosed(0, seal),
         Stopped(Stop("end_turn"), Usage(1, 1)),
     ]  # fmt: skip
