@@ -60,6 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever read our output has seen enough; say nothing more, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _complain(f"{where}{error.strerror or error}", 1)
 
 
 def _complain(message: str, code: int) -> int:
@@ -284,9 +287,13 @@ def _add_explain(commands: "Commands") -> None:
     _add_policies(parser)
     _add_journal(parser, "the journal to look in")
     parser.add_argument(
-        "--protocol",
-        choices=("anthropic-messages", "openai-chat"),
-        help="the request's protocol (default: told from the body)",
+        "--protocol", metavar="NAME", default="", help="the request's protocol (default: told from the body)"
+    )
+    parser.add_argument(
+        "--model",
+        metavar="NAME",
+        default="",
+        help="the model asked for, where it is not in the body (Gemini)",
     )
     parser.add_argument(
         "--header",
@@ -362,7 +369,13 @@ def _explain(chosen: argparse.Namespace, settings: Settings) -> int:
     from engine.commands.explain import explain
 
     return explain(
-        chosen.subject, chosen.protocol, chosen.header, settings, json=chosen.json, instead=chosen.why_not
+        chosen.subject,
+        chosen.header,
+        settings,
+        protocol=chosen.protocol,
+        model=chosen.model,
+        json=chosen.json,
+        instead=chosen.why_not,
     )
 
 

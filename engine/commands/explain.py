@@ -18,7 +18,9 @@ from engine.core.decision import AttemptRecord, Decision, Result
 from engine.core.errors import InvalidDocumentsError, RequestError
 from engine.core.policy import Inputs
 from engine.core.ports import Trust
+from engine.documents import did_you_mean
 from engine.protocols import PROTOCOLS
+from engine.protocols.shape import Protocol
 from engine.server.engine import LOCAL_IDENTITY, parse
 from engine.server.journal import Journal
 from engine.server.learner import Learners
@@ -43,17 +45,19 @@ class Explained:
 
 def explain(
     subject: str,
-    protocol: str | None,
     headers: Sequence[str],
     settings: Settings,
     *,
+    protocol: str = "",
+    model: str = "",
     json: bool = False,
     instead: str = "",
 ) -> int:
-    """Prints a tree, or JSON; returns the exit code. `instead` names a model of which is told why it did not serve.
-    Raises RequestError where the subject makes no sense."""
+    """Prints a tree, or JSON; returns the exit code. `model` is what is asked for, where the body does not say;
+    `instead` names a model of which is told why it did not serve. Raises RequestError where the subject makes no
+    sense."""
     work = (
-        _present(subject, protocol, headers, settings)
+        _present(subject, protocol, model, headers, settings)
         if subject == "-" or _exists(subject)
         else _past(subject, settings)
     )
@@ -105,11 +109,11 @@ def _same_snapshot(decision: Decision, settings: Settings) -> Snapshot | None:
 
 
 async def _present(
-    subject: str, protocol: str | None, headers: Sequence[str], settings: Settings
+    subject: str, protocol: str, model: str, headers: Sequence[str], settings: Settings
 ) -> Explained:
     raw = _read(subject)
-    body = parse(raw)
-    request = PROTOCOLS[protocol or told_from(body)].read_request(body, raw)
+    body = {**parse(raw), **({"model": model} if model else {})}
+    request = _protocol(protocol or told_from(body)).read_request(body, raw)
     snapshot = load_from(settings.policies, settings.policy)()
     facts = turn.read(request, _header_map(headers), LOCAL_IDENTITY, snapshot)
     moment = turn.Moment(id="", now=NOW, draw=1.0, pin=None, trust=await _trust(settings))
@@ -149,10 +153,21 @@ async def _trust(settings: Settings) -> Trust:
         await journal.close()
 
 
+def _protocol(name: str) -> Protocol:
+    found = PROTOCOLS.get(name)
+    if found is None:
+        raise RequestError(f"there is no protocol {name!r}; {did_you_mean(name, PROTOCOLS)}")
+    return found
+
+
 def told_from(body: Mapping[str, Any]) -> str:
-    """The protocol a body must be in: Anthropic's has a `system` of its own, tools without `function`, and always
-    `max_tokens`; OpenAI's has system messages and wrapped tools."""
+    """The protocol a body must be in. Gemini has `contents` and OpenAI Responses `input` where others have messages.
+    Anthropic has a `system` of its own and always `max_tokens`; OpenAI Chat has system messages."""
     messages = body.get("messages")
+    if "contents" in body:
+        return "gemini"
+    if "input" in body and messages is None:
+        return "openai-responses"
     roles = (
         {message.get("role") for message in messages if isinstance(message, dict)}
         if isinstance(messages, list)

@@ -69,6 +69,8 @@ def test_the_protocol_is_told_from_the_body(
         ({"messages": [], "max_completion_tokens": 1, "max_tokens": 1}, "openai-chat"),
         ({"messages": "no list", "stream_options": {}}, "openai-chat"),
         ({"system": "x", "messages": None}, "anthropic-messages"),
+        ({"model": "large", "input": "Hi"}, "openai-responses"),
+        ({"contents": []}, "gemini"),
     ],
 )
 def test_what_gives_a_protocol_away(body: dict[str, Any], protocol: str) -> None:
@@ -79,6 +81,21 @@ def test_the_protocol_can_be_said(weave: Weave, tmp_path: Path) -> None:
     body = {"model": "large", "max_tokens": 5, "messages": [{"role": "user", "content": "Hi"}]}
     told = json.loads(weave("explain", write(tmp_path, body), "--protocol", "openai-chat", "--json").out)
     assert told["protocol"] == "openai-chat"
+
+
+def test_a_protocol_nobody_speaks_is_a_sentence(weave: Weave, tmp_path: Path) -> None:
+    ran = weave("explain", write(tmp_path, ANTHROPIC), "--protocol", "anthropic-mesages")
+    assert ran.code == 2
+    assert "there is no protocol 'anthropic-mesages'; did you mean 'anthropic-messages'?" in ran.err
+
+
+def test_every_protocol_can_be_explained(weave: Weave, tmp_path: Path) -> None:
+    gemini = write(tmp_path, {"contents": [{"role": "user", "parts": [{"text": "Hi"}]}]})
+    told = json.loads(weave("explain", gemini, "--model", "large", "--json").out)
+    assert (told["protocol"], told["model"]) == ("gemini", "large")
+    assert weave("explain", gemini).code == 2, "its bodies do not name the model"
+    responses = write(tmp_path, {"model": "large", "input": "Hi"})
+    assert json.loads(weave("explain", responses, "--json").out)["protocol"] == "openai-responses"
 
 
 def test_a_request_may_come_from_standard_input(weave: Weave, monkeypatch: pytest.MonkeyPatch) -> None:
