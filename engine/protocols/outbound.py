@@ -39,8 +39,12 @@ def outbound(request: Request, protocol: Protocol, model: Model, model_id: str, 
         mode = "" if wanted.mode == "disabled" else wanted.mode
         reasoning = replace(wanted, mode=mode, effort=effort, budget_tokens=None)
         request = replace(request, tuning=replace(request.tuning, reasoning=reasoning))
-    encoded = protocol.write_request(request, model, model_id)
-    return Outbound(_dumped(encoded.body), dropped=tuple(loss.path for loss in encoded.dropped))
+    try:
+        encoded = protocol.write_request(request, model, model_id)
+        body = wire.dumps(encoded.body)
+    except ValueError as error:
+        raise RequestError(f"the request cannot be written: {error}") from error
+    return Outbound(body, dropped=tuple(loss.path for loss in encoded.dropped))
 
 
 def _forwarded(request: Request, protocol: Protocol, model: Model, model_id: str, effort: str) -> Outbound:
@@ -58,10 +62,3 @@ def _forwarded(request: Request, protocol: Protocol, model: Model, model_id: str
         dropped=tuple(loss.path for loss in repairs.dropped),
         withhold_usage="stream_options" in edits,
     )
-
-
-def _dumped(body: object) -> bytes:
-    try:
-        return wire.dumps(body)
-    except ValueError as error:
-        raise RequestError(f"the request cannot be written: {error}") from error
