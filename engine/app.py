@@ -25,6 +25,9 @@ from engine.snapshot import Snapshot
 # Agents open a connection per call and many calls at once.
 BACKLOG = 2048
 
+# For requests that outlasted the drain, to tell their clients.
+LAST_WORDS_SECONDS = 1.0
+
 # Objects between two collections of the youngest: some requests' worth, where the default is a part of one.
 GARBAGE_THRESHOLD = 50_000
 
@@ -97,6 +100,11 @@ class Server(uvicorn.Server):
     async def run_until_told(self) -> None:
         """Serve until a signal, or `should_exit`, says to stop; running requests end first."""
         await self.serve(sockets=[self._socket])
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().shutdown(sockets)
+        if self.server_state.tasks:  # told to stop, and still to write down how far they came
+            await asyncio.wait(self.server_state.tasks, timeout=LAST_WORDS_SECONDS)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._engine.draining = True

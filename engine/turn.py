@@ -31,6 +31,8 @@ from engine.snapshot import Snapshot
 # Clients that leave the choice to the engine ask for one of these.
 ANY_MODEL = frozenset({"auto", "weave"})
 
+LONGEST_NAME = 200  # characters of a model's name; it goes into the journal and the log
+
 
 @dataclass(frozen=True, slots=True)
 class Facts:
@@ -122,6 +124,8 @@ def outcome_values(outcome: Outcome) -> dict[str, Any]:
 
 
 def _requested(name: str, catalog: Catalog) -> Model | None:
+    if len(name) > LONGEST_NAME or not name.isprintable():
+        raise RequestError(f"model: expected a name of at most {LONGEST_NAME} printable characters")
     model = catalog.resolve(name)
     if model is None and name not in ANY_MODEL:
         known = ", ".join(catalog.models)

@@ -16,6 +16,9 @@ from engine.protocols.shape import Protocol
 
 Headers = list[tuple[bytes, bytes]]
 
+# What a provider asks a client to wait is passed on up to here.
+LONGEST_WAIT_SECONDS = 24 * 3600.0
+
 
 def header_value(text: str, most: int = 300) -> bytes:
     """Text made fit for a header: one line of printable ASCII; what is not becomes `?`."""
@@ -51,11 +54,16 @@ class Answer:
             await self.end(fault_frame(self._protocol, fault))
             return
         if fault.retry_after_seconds is not None:
-            self.headers.append((b"retry-after", b"%d" % max(1, round(fault.retry_after_seconds))))
+            seconds = round(min(max(1.0, fault.retry_after_seconds), LONGEST_WAIT_SECONDS))
+            self.headers.append((b"retry-after", b"%d" % seconds))
         body = verbatim if verbatim is not None else wire.dumps(self._protocol.write_fault(fault))
-        await self.whole(fault.http_status, body)
+        # Providers answer with redirects and with statuses that do not exist; neither is for the client.
+        await self.whole(fault.http_status if 400 <= fault.http_status < 600 else 502, body)
 
     async def start_stream(self, keep_alive_seconds: float) -> None:
+        """Once; where anything was sent already, nothing happens."""
+        if self.started:
+            return
         await self._start(
             200,
             [
@@ -100,7 +108,8 @@ class Answer:
         self._timer = asyncio.get_running_loop().call_later(seconds, self._tick, seconds)
 
     def _tick(self, seconds: float) -> None:
-        if self._quiet and self._between_frames and not self.ended:
+        waiting = self._pending is not None and not self._pending.done()  # for a client that does not read
+        if self._quiet and self._between_frames and not self.ended and not waiting:
             self._pending = asyncio.ensure_future(self._body(self._protocol.keep_alive, more=True))
         self._quiet = True
         self._wait(seconds)

@@ -17,6 +17,7 @@ from engine.routing.pins import pin_after
 from engine.server.journal import Journal
 from engine.server.learner import Learners
 from engine.server.log import Logger
+from engine.server.receiving import aside
 from engine.server.reload import Policies
 from engine.server.upstream import Upstream
 from engine.settings import Settings
@@ -78,7 +79,7 @@ class Decided:
     tried: rollout.Tried | None = None
 
 
-def decide(
+async def decide(
     engine: Engine,
     protocol: Protocol,
     raw: bytes,
@@ -88,9 +89,8 @@ def decide(
     """`told` is what a protocol says of a request outside its body. Raises RequestError for what the client got
     wrong, UnservableError where nothing can serve it."""
     snapshot = engine.policies.snapshot
-    body = parse(raw)
-    request = protocol.read_request({**body, **told} if told else body, raw)
-    facts = turn.read(request, headers, LOCAL_IDENTITY, snapshot)
+    facts = await aside(raw, _read, protocol, raw, headers, told, snapshot)
+    request = facts.request
     now = time.time()
     alone = turn.Moment(
         id=engine.ids.new(now),
@@ -105,6 +105,18 @@ def decide(
         return Decided(request, facts, turn.decide(facts, snapshot, alone), snapshot)
     tried = rollout.decide(trial, facts, lambda read: replace(alone, pin=_pin(engine, read, now)))
     return Decided(request, tried.facts, tried.decision, tried.snapshot, trial, tried)
+
+
+def _read(
+    protocol: Protocol,
+    raw: bytes,
+    headers: Mapping[str, str],
+    told: Mapping[str, object] | None,
+    snapshot: Snapshot,
+) -> turn.Facts:
+    body = parse(raw)
+    request = protocol.read_request({**body, **told} if told else body, raw)
+    return turn.read(request, headers, LOCAL_IDENTITY, snapshot)
 
 
 def current_trial(engine: Engine) -> Trial | None:

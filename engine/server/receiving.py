@@ -1,12 +1,17 @@
 """What comes from a client, over ASGI: headers, a bounded body, and the moment it leaves."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 from starlette.types import Receive, Scope
 
 from engine.core.errors import RequestError
 from engine.server.answer import Answer
+
+LARGE_BODY_BYTES = 512 * 1024
+
+T = TypeVar("T")
 
 
 class GoneError(Exception):
@@ -14,13 +19,22 @@ class GoneError(Exception):
 
 
 def header_map(scope: Scope) -> dict[str, str]:
-    """Lower-case names; of a header sent twice the last counts."""
-    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
+    """Lower-case names; a header sent twice is one list, as RFC 9110 section 5.3 has it."""
+    headers: dict[str, str] = {}
+    for raw_name, raw_value in scope["headers"]:
+        name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
 
 
 async def read_body(receive: Receive, headers: Mapping[str, str], most: int) -> bytes:
     """The whole body. Raises RequestError when it is larger than `most` bytes, as soon as that is certain; GoneError
     when the client leaves."""
+    encoding = headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise RequestError(
+            f"content-encoding {encoding[:40]!r} is not taken here; send the body as plain JSON"
+        )
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > most:
         raise _too_large(most)
@@ -45,6 +59,15 @@ def _too_large(most: int) -> RequestError:
         f"the request is larger than {most} bytes, the most this engine takes (WEAVE_MAX_BODY_BYTES)",
         "request_too_large",
     )
+
+
+async def aside(raw: bytes, work: Callable[..., T], *arguments: object) -> T:
+    """Pure work on a request: where its body is large, in a thread, so that other requests need not wait for it.
+
+    A body of a hundred thousand small messages takes a second to understand, and another to translate."""
+    if len(raw) < LARGE_BODY_BYTES:
+        return work(*arguments)
+    return await asyncio.to_thread(work, *arguments)
 
 
 class Watcher:

@@ -9,9 +9,11 @@ patient proxy sees life. From then on a failure is told inside the stream, and a
 """
 
 import asyncio
+import os
 import time
 import traceback
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from dataclasses import replace
 
 from starlette.types import Receive, Scope, Send
@@ -23,12 +25,12 @@ from engine.core.errors import Fault, UpstreamError, WeaveError
 from engine.core.reply import StopReason, Usage
 from engine.protocols import PROTOCOLS
 from engine.protocols.outbound import Outbound, outbound
-from engine.protocols.pipe import Pipe, pipe
+from engine.protocols.pipe import Pipe, Translation, pipe
 from engine.protocols.shape import Protocol, ReplyContext
 from engine.server.answer import Answer, header_value
 from engine.server.engine import Decided, Engine, conclude, decide, remember
 from engine.server.log import Logger
-from engine.server.receiving import GoneError, Watcher, header_map, read_body
+from engine.server.receiving import GoneError, Watcher, aside, header_map, read_body
 from engine.server.upstream import Call, Response
 
 # A whole answer may take as long as the longest generation does.
@@ -41,7 +43,15 @@ BYTES_PER_TOKEN = 100
 # What a client says to its own vendor and the vendor must hear; nothing else of its headers travels on.
 FORWARDED_HEADERS = ("anthropic-version", "anthropic-beta")
 
+# A provider that has told its whole stream gets this long to hang up, so that its connection can be used again.
+LINGER_SECONDS = 1.0
+
+# What is shorter is no secret, and replacing it would hide words.
+SHORTEST_KEY = 8
+
 SERVED = Served()
+
+_OURS = os.path.join("engine", "")
 
 
 class Relay:
@@ -59,7 +69,7 @@ class Relay:
         try:
             headers = header_map(scope)
             raw = await read_body(receive, headers, engine.settings.max_body_bytes)
-            decided = decide(engine, self._protocol, raw, headers, self._told)
+            decided = await decide(engine, self._protocol, raw, headers, self._told)
             remember(engine, decided)
             await Exchange(engine, self._protocol, decided, headers, answer, arrived).run(receive)
         except GoneError:
@@ -75,7 +85,11 @@ class Relay:
             await answer.fail(error.fault)
         except Exception as error:
             engine.log(
-                "bug", level="error", protocol=self._protocol.name, error=repr(error), at=_where(error)
+                "bug",
+                level="error",
+                protocol=self._protocol.name,
+                error=type(error).__name__,  # no more: its text may quote a prompt, or a key
+                at=_where(error),
             )
             await answer.fail(Fault("server_error", "the engine made a mistake; its log says which"))
         finally:
@@ -115,18 +129,22 @@ class Exchange:
         fault: Fault | None = None
         gone = False
         watcher = Watcher(receive, self._answer)
+        hold = asyncio.get_running_loop().call_later(self._engine.settings.hold_seconds, self._show_life)
         try:
             fault = await self._serve()
             if fault is not None:
                 await self._answer.fail(fault, self._verbatim.get(fault))
         except asyncio.CancelledError:
-            if not watcher.gone:
+            if not watcher.gone:  # the engine stops, and has waited long enough
+                fault = Fault("overloaded", "the engine is shutting down; ask again", 503)
+                await self._answer.fail(fault)
                 raise
             task = asyncio.current_task()
             if task is not None:
                 task.uncancel()
             gone = True
         finally:
+            hold.cancel()
             watcher.stop()
             self._record(fault, gone)
 
@@ -169,20 +187,34 @@ class Exchange:
         key = self._engine.environment.get(attempt.endpoint.api_key_env, "")
         if attempt.endpoint.api_key_env and not key:
             return Failed(_no_key(attempt))
-        decided = self._decided
+        try:
+            end = await self._tried(attempt, provider, key)
+        except WeaveError as error:
+            end = Failed(error.fault)
+        if isinstance(end, Failed):
+            end = replace(end, fault=_without_key(end.fault, key))
+        return end
+
+    async def _tried(self, attempt: Attempt, provider: Protocol, key: str) -> AttemptEnd:
+        request, effort = self._decided.request, self._decided.decision.effort
+        self._outbound = await aside(
+            request.raw, outbound, request, provider, attempt.model, attempt.binding.id, effort
+        )
+        patience = self._engine.settings.first_content_seconds if request.stream else None
         response: Response | None = None
         try:
-            self._outbound = outbound(
-                decided.request, provider, attempt.model, attempt.binding.id, decided.decision.effort
-            )
-            response = await self._engine.upstream.open(self._call(attempt, provider, key))
-            if response.status >= 400:
-                return await self._refused(provider, response)
-            if decided.request.stream:
-                return await self._stream(provider, response)
-            return await self._whole(provider, response)
-        except WeaveError as error:
-            return Failed(error.fault)
+            async with asyncio.timeout(patience):
+                response = await self._engine.upstream.open(self._call(attempt, provider, key))
+                if not 200 <= response.status < 300:
+                    return await self._refused(provider, response, key)
+                if not request.stream:
+                    return await self._whole(provider, response)
+                stream, chunks = self._piped(provider, response), response.chunks()
+                held = await self._until_content(stream, chunks)
+            return await self._stream(stream, held, chunks)
+        except TimeoutError:
+            silent = f"the provider sent no content for {patience:g} seconds"
+            return Failed(Fault("timeout", silent, 0, "provider"))
         finally:
             if response is not None:
                 await response.close()
@@ -207,15 +239,17 @@ class Exchange:
             read_seconds=settings.stall_seconds if self._decided.request.stream else WHOLE_READ_SECONDS,
         )
 
-    async def _refused(self, provider: Protocol, response: Response) -> Failed:
+    async def _refused(self, provider: Protocol, response: Response, key: str) -> Failed:
         body = await response.read_start()
+        if len(key) >= SHORTEST_KEY:
+            body = body.replace(key.encode("utf-8", "replace"), b"***")
         fault = provider.read_fault(response.status, response.headers, body)
         if fault.kind in ("authentication", "billing", "permission") and self._attempt is not None:
             return Failed(_account_trouble(fault, self._attempt))
-        if provider is self._protocol and fault.kind in (
-            "invalid_request",
-            "context_exceeded",
-            "request_too_large",
+        if (
+            provider is self._protocol
+            and fault.kind in ("invalid_request", "context_exceeded", "request_too_large")
+            and _is_object(body)
         ):
             self._verbatim[fault] = body  # what the vendor says of its own protocol, nobody says better
         return Failed(fault)
@@ -223,12 +257,13 @@ class Exchange:
     async def _whole(self, provider: Protocol, response: Response) -> AttemptEnd:
         body = await response.read(MOST_REPLY_BYTES)
         try:
-            reply = provider.read_reply(wire.loads(body))
+            told = wire.loads(body)
         except ValueError as error:
-            fault = Fault(
-                "server_error", "the provider's answer is not JSON", 502, "provider", detail=str(error)
-            )
-            return Failed(fault)
+            told = str(error)
+        if not isinstance(told, dict):
+            message = "the provider's answer is no JSON object"
+            return Failed(Fault("server_error", message, 502, "provider", detail=str(told)[:200]))
+        reply = provider.read_reply(told)
         self._usage, self._stop = reply.usage, reply.stop.reason
         self._first_content = time.monotonic()
         if provider is not self._protocol:
@@ -237,26 +272,23 @@ class Exchange:
         await self._answer.whole(200, body)
         return SERVED
 
-    async def _stream(self, provider: Protocol, response: Response) -> AttemptEnd:
-        settings = self._engine.settings
-        stream = self._pipe = pipe(self._protocol, provider, self._context(), self._outbound.withhold_usage)
-        chunks = response.chunks()
-        try:
-            async with asyncio.timeout(settings.first_content_seconds):
-                held = await self._until_content(stream, chunks)
-        except TimeoutError:
-            waited = f"{settings.first_content_seconds:g} seconds"
-            return Failed(Fault("timeout", f"the provider sent no content for {waited}", 0, "provider"))
+    def _piped(self, provider: Protocol, response: Response) -> Pipe:
+        context, withhold_usage = self._context(), self._outbound.withhold_usage
+        if "json" in response.headers.get("content-type", ""):
+            # A whole answer, though a stream was asked for: clients ask again without end when they are given that.
+            self._pipe = Translation(self._protocol, provider, context)
+        else:
+            self._pipe = pipe(self._protocol, provider, context, withhold_usage)
+        return self._pipe
+
+    async def _stream(self, stream: Pipe, held: bytes, chunks: AsyncIterator[bytes]) -> AttemptEnd:
         if stream.fault is not None and not stream.content_started:
             return Failed(stream.fault)
         await self._start()
         self._first_content = time.monotonic()
         await self._answer.write(held)
         try:
-            async for chunk in chunks:
-                await self._answer.write(stream.feed(chunk))
-                if stream.ended and stream.fault is not None:
-                    break
+            await self._rest(stream, chunks)
         except UpstreamError as error:
             self._engine.log(
                 "broke", level="warning", decision=self._decided.decision.id, detail=error.fault.detail
@@ -264,12 +296,27 @@ class Exchange:
         await self._answer.end(stream.close())
         return SERVED if stream.fault is None else Failed(stream.fault, committed=True)
 
+    async def _rest(self, stream: Pipe, chunks: AsyncIterator[bytes]) -> None:
+        """Hand on what comes, to the end. A provider that has said all but does not hang up is not waited for."""
+        loop = asyncio.get_running_loop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LINGER_SECONDS if stream.ended else None) as patience:
+                async for chunk in chunks:
+                    await self._answer.write(stream.feed(chunk))
+                    if stream.fault is not None:
+                        return
+                    if stream.ended and patience.when() is None:
+                        patience.reschedule(loop.time() + LINGER_SECONDS)
+
     async def _until_content(self, stream: Pipe, chunks: AsyncIterator[bytes]) -> bytes:
         """What the provider sent up to its first content, translated. Ends too where the stream ends before."""
         held: list[bytes] = []
-        hold = asyncio.get_running_loop().call_later(self._engine.settings.hold_seconds, self._show_life)
+        size = 0
         try:
             async for chunk in chunks:
+                size += len(chunk)
+                if size > MOST_REPLY_BYTES:
+                    raise UpstreamError(_endless())
                 held.append(stream.feed(chunk))
                 if stream.content_started or stream.ended:
                     return b"".join(held)
@@ -279,13 +326,11 @@ class Exchange:
             self._engine.log(
                 "broke", level="warning", decision=self._decided.decision.id, detail=error.fault.detail
             )
-        finally:
-            hold.cancel()
         held.append(stream.close())
         return b"".join(held)
 
     def _show_life(self) -> None:
-        if not self._answer.started:
+        if self._decided.request.stream and not self._answer.started:
             self._starting = asyncio.ensure_future(
                 self._answer.start_stream(self._engine.settings.keep_alive_seconds)
             )
@@ -293,8 +338,7 @@ class Exchange:
     async def _start(self) -> None:
         if self._starting is not None:
             await self._starting
-        if not self._answer.started:
-            await self._answer.start_stream(self._engine.settings.keep_alive_seconds)
+        await self._answer.start_stream(self._engine.settings.keep_alive_seconds)
 
     def _context(self) -> ReplyContext:
         request, decision = self._decided.request, self._decided.decision
@@ -375,6 +419,26 @@ def _account_trouble(fault: Fault, attempt: Attempt) -> Fault:
     )
 
 
+def _without_key(fault: Fault, key: str) -> Fault:
+    """Some providers repeat the key they refuse; it is nobody's business, the log's included."""
+    if len(key) < SHORTEST_KEY or key not in fault.message + fault.detail:
+        return fault
+    return replace(fault, message=fault.message.replace(key, "***"), detail=fault.detail.replace(key, "***"))
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        return isinstance(wire.loads(body), dict)
+    except ValueError:
+        return False
+
+
+def _endless() -> Fault:
+    return Fault(
+        "server_error", f"the provider sent {MOST_REPLY_BYTES} bytes without content", 502, "provider"
+    )
+
+
 def _wants_usage(body: Mapping[str, object]) -> bool:
     options = body.get("stream_options")
     return isinstance(options, dict) and bool(options.get("include_usage"))
@@ -382,7 +446,7 @@ def _wants_usage(body: Mapping[str, object]) -> bool:
 
 def _where(error: BaseException) -> str:
     """The last place of ours an exception passed, for the log; never its values."""
-    frames = traceback.extract_tb(error.__traceback__)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _OURS in frame.filename]
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 

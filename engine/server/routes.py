@@ -22,7 +22,7 @@ from engine.server import outcomes
 from engine.server.counting import CountTokens
 from engine.server.engine import Engine, current_trial, decide
 from engine.server.model_in_path import ModelInPath
-from engine.server.receiving import read_body
+from engine.server.receiving import GoneError, header_map, read_body
 from engine.server.relay import Relay
 from engine.server.telling import as_json
 
@@ -34,7 +34,7 @@ GEMINI = PROTOCOLS["gemini"]
 
 def routes(engine: Engine) -> Starlette:
     console = Console(engine)
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/v1/messages", Relay(engine, ANTHROPIC), methods=["POST"]),
             Route("/v1/messages/count_tokens", CountTokens(engine, ANTHROPIC), methods=["POST"]),
@@ -54,8 +54,16 @@ def routes(engine: Engine) -> Starlette:
             Route("/ready", console.ready),
             Route("/api/hello", console.health),
         ],
-        exception_handlers={404: _not_found, 405: _not_allowed, WeaveError: _weave_error},
+        exception_handlers={
+            404: _not_found,
+            405: _not_allowed,
+            WeaveError: _weave_error,
+            GoneError: _gone,
+            Exception: _bug,
+        },
     )
+    app.router.redirect_slashes = False  # a redirect would name whatever host the client said it asked
+    return app
 
 
 class Console:
@@ -109,8 +117,9 @@ class Console:
     async def route(self, request: Request) -> Response:
         """The decision a request would get, without the call, the pin or a line in the journal."""
         protocol = _protocol_of(request)
-        raw = await read_body(request.receive, {}, self._engine.settings.max_body_bytes)
-        decided = decide(self._engine, protocol, raw, dict(request.headers))
+        headers = header_map(request.scope)
+        raw = await read_body(request.receive, headers, self._engine.settings.max_body_bytes)
+        decided = await decide(self._engine, protocol, raw, headers)
         return _json(as_json(decided.decision, None, ()))
 
     async def decision(self, request: Request) -> Response:
@@ -133,7 +142,8 @@ class Console:
         )
 
     async def outcome(self, request: Request) -> Response:
-        raw = await read_body(request.receive, {}, self._engine.settings.max_body_bytes)
+        most = self._engine.settings.max_body_bytes
+        raw = await read_body(request.receive, header_map(request.scope), most)
         return _json(await outcomes.receive(self._engine, raw))
 
     def _gemini_entry(self, name: str) -> dict[str, Any]:
@@ -200,6 +210,14 @@ def _fault_response(request: Request, fault: Fault) -> Response:
 async def _weave_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, WeaveError)
     return _fault_response(request, error.fault)
+
+
+async def _gone(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=400)  # nobody is there to read it
+
+
+async def _bug(request: Request, _error: Exception) -> Response:
+    return _fault_response(request, Fault("server_error", "the engine made a mistake; its log says which"))
 
 
 async def _not_found(request: Request, _error: Exception) -> Response:

@@ -16,11 +16,13 @@ def as_json(decision: Decision, result: Result | None, attempts: Sequence[Attemp
 
 
 def plain(value: Any) -> Any:
-    """Dataclasses to dictionaries, tuples to lists, all the way down."""
+    """Dataclasses to dictionaries, tuples to lists, all the way down; what is beyond 64 bits is told about."""
     if is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
     if isinstance(value, Mapping):
         return {key: plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [plain(inner) for inner in value]
+    if isinstance(value, int) and abs(value) >= 2**63:
+        return float(value)
     return value

@@ -9,7 +9,9 @@ provider, so such a call is made once more before it counts as a failure. A prov
 connection may have done the work already, and is not called twice.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
@@ -26,9 +28,14 @@ SLICE_BYTES = 256 * 1024
 
 # A provider's error body is read up to here; nobody needs more to understand it.
 ERROR_BODY_BYTES = 256 * 1024
+ERROR_BODY_SECONDS = 5.0
 
 # Whether the call of this task went out on a connection that had been used before.
 REUSED: ContextVar[bool] = ContextVar("reused")
+
+# How a call fails. The transport lets some of aiohttp's own errors through (answers that are no HTTP), and a header
+# that cannot be sent, such as a key with a line break, is a ValueError.
+BROKEN = (httpx.HTTPError, httpx.InvalidURL, aiohttp.ClientError, ValueError)
 
 # How a kept-alive connection shows that the provider had closed it.
 STALE = (aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionResetError, ConnectionResetError)
@@ -62,7 +69,7 @@ class Response:
         try:
             async for piece in pieces:  # type: ignore[union-attr]  # an async transport gives an async stream
                 yield piece
-        except httpx.HTTPError as error:
+        except BROKEN as error:
             raise UpstreamError(_fault(error, "hung up in the middle of its answer")) from error
 
     async def read(self, most: int) -> bytes:
@@ -81,15 +88,14 @@ class Response:
         return b"".join(pieces)
 
     async def read_start(self) -> bytes:
-        """The beginning of an error's body, whatever comes of the rest."""
+        """The beginning of an error's body, whatever comes of the rest, and however slowly."""
         body = b""
-        try:
-            async for piece in self.chunks():
-                body += piece
-                if len(body) > ERROR_BODY_BYTES:
-                    break
-        except UpstreamError:
-            pass
+        with suppress(UpstreamError, TimeoutError):
+            async with asyncio.timeout(ERROR_BODY_SECONDS):
+                async for piece in self.chunks():
+                    body += piece
+                    if len(body) > ERROR_BODY_BYTES:
+                        break
         return body
 
     async def close(self) -> None:
@@ -119,12 +125,12 @@ class Upstream:
         REUSED.set(False)
         try:
             return await self._send(call)
-        except httpx.HTTPError as error:
+        except BROKEN as error:
             if not (REUSED.get() and isinstance(error.__cause__, STALE)):
                 raise UpstreamError(_fault(error, "cannot be reached")) from error
         try:
             return await self._send(call)
-        except httpx.HTTPError as error:
+        except BROKEN as error:
             raise UpstreamError(_fault(error, "cannot be reached")) from error
 
     async def _send(self, call: Call) -> Response:
@@ -161,7 +167,7 @@ async def _slices(body: bytes) -> AsyncIterator[bytes]:
         yield body[start : start + SLICE_BYTES]
 
 
-def _fault(error: httpx.HTTPError, what: str) -> Fault:
+def _fault(error: Exception, what: str) -> Fault:
     """What a broken call means. The transport's exception types mislead (a hang-up is reported as a connect
     timeout), so the cause it wraps decides."""
     cause = error.__cause__
@@ -174,4 +180,6 @@ def _fault(error: httpx.HTTPError, what: str) -> Fault:
         isinstance(error, httpx.TimeoutException) and cause is None
     ):
         return Fault("timeout", "the provider was silent for too long", 0, "provider", detail=detail)
+    if isinstance(error, aiohttp.ClientResponseError):
+        what = "answered in a way that is no HTTP"
     return Fault("connection", f"the provider {what}", 0, "provider", detail=detail)

@@ -102,3 +102,35 @@ def test_a_silent_stream_is_kept_alive() -> None:
 def test_a_keep_alive_never_lands_inside_a_frame() -> None:
     body = asyncio.run(quiet_stream(ANTHROPIC, b"event: ping\ndata: {", b'"type": "pi'))
     assert body == b'event: ping\ndata: {"type": "pi'
+
+
+def test_keep_alives_do_not_pile_up_before_a_client_that_does_not_read() -> None:
+    sent: list[Message] = []
+    reading = asyncio.Event()
+
+    async def send(message: Message) -> None:
+        if message["type"] == "http.response.body":
+            await reading.wait()
+        sent.append(message)
+
+    async def play() -> None:
+        answer = Answer(send, ANTHROPIC)
+        await answer.start_stream(0.01)
+        await asyncio.sleep(0.1)
+        reading.set()
+        await answer.end()
+
+    asyncio.run(play())
+    assert len(sent) <= 3
+
+
+def test_a_stream_starts_once_and_not_after_an_error() -> None:
+    recorder = Recorder()
+
+    async def play() -> None:
+        answer = Answer(recorder.send, ANTHROPIC)
+        await answer.fail(Fault("overloaded", "full"))
+        await answer.start_stream(1)
+
+    asyncio.run(play())
+    assert [message["type"] for message in recorder.messages] == ["http.response.start", "http.response.body"]

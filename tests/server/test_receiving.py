@@ -30,9 +30,9 @@ def pieces(*bodies: bytes) -> list[Message]:
     ]
 
 
-def test_header_names_are_lower_case_and_the_last_of_two_counts() -> None:
+def test_header_names_are_lower_case_and_a_header_sent_twice_is_a_list() -> None:
     scope: Scope = {"headers": [(b"X-Weave-Task", b"plan"), (b"x-weave-task", b"chat")]}
-    assert header_map(scope) == {"x-weave-task": "chat"}
+    assert header_map(scope) == {"x-weave-task": "plan, chat"}
 
 
 async def read(messages: Sequence[Message], most: int = 100, declared: str = "") -> bytes:
