@@ -17,6 +17,7 @@ from engine.simulator.anthropic_wire import ANTHROPIC
 from engine.simulator.caching import RULES, PromptCache
 from engine.simulator.channel import Channel, HungUp, Message, Receive, Received, Send
 from engine.simulator.faults import KINDS, Faults, Order, Trouble
+from engine.simulator.gemini_wire import GEMINI
 from engine.simulator.mind import spent, think
 from engine.simulator.models import KEY_HEADER, PROVIDERS, Provider, SimulatedModel, find
 from engine.simulator.openai_wire import OPENAI
@@ -24,13 +25,22 @@ from engine.simulator.prompt import Answer, Prompt
 from engine.simulator.script import Script, parse
 from engine.simulator.wire import Asked, Frame, Operation, Refused, Wire
 
-WIRES: Mapping[str, Wire] = {"anthropic-messages": ANTHROPIC, "openai-chat": OPENAI}
+WIRES: Mapping[str, Wire] = {
+    "anthropic-messages": ANTHROPIC,
+    "openai-chat": OPENAI,
+    "gemini": GEMINI,
+}
 LARGEST_BODY = 32 * 1024 * 1024
 FOR_EVER = 3_600.0
 _ORDER_FIELDS = ("status", "retry_after", "seconds", "after", "message")
 _HTML = (
     b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n"
     b"<center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>cloud</center>\r\n</body>\r\n</html>\r\n"
+)
+_ENDINGS = (
+    b"[DONE]",
+    b"message_delta",
+    b'"finishReason"',
 )
 _STREAM = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}
 
@@ -114,8 +124,9 @@ class Application:
             listed = wire.listed(served, wanted)
             await channel.send_json(200, listed, wire.headers(provider, request_id))
             return
-        record.json = _parsed(record.body, wire)
-        record.model = str(record.json.get("model", ""))
+        told = wire.told(record.path)
+        record.json = {**_parsed(record.body, wire), **told}
+        record.model = str(told.get("@model") or record.json.get("model", ""))
         ordered = self._ordered(provider, record) if operation == "answer" else ()
         await _early(ordered, wire, record, channel)
         prompt = wire.read(Asked(provider, record.headers, record.json, served), operation)
@@ -286,7 +297,7 @@ class _Reply:
 
 def _closes(frame: Frame, content: int) -> bool:
     """Whether a short answer is over, so that a trouble due after more of it must come now."""
-    return content > 0 and not frame.tokens and (b"[DONE]" in frame.data or b"message_delta" in frame.data)
+    return content > 0 and not frame.tokens and any(mark in frame.data for mark in _ENDINGS)
 
 
 async def _early(troubles: tuple[Trouble, ...], wire: Wire, record: Received, channel: Channel) -> None:

@@ -30,6 +30,7 @@ RULES: dict[Dialect, Rules] = {
     "anthropic": Rules(marks=True, least=1_024, blocks=1),
     "openrouter": Rules(marks=True, least=1_024, blocks=1),
     "openai": Rules(marks=False, least=1_024, blocks=128),
+    "google": Rules(marks=False, least=1_024, blocks=1),
     "deepseek": Rules(marks=False, least=64, blocks=64),
     "vllm": Rules(marks=False, least=16, blocks=16),
 }

@@ -42,7 +42,7 @@ def catalog_text(
 
 def _endpoint(provider: Provider, simulator: Reachable) -> str:
     fields: dict[str, object] = {"protocol": provider.protocol, "base_url": simulator.url(provider.name)}
-    if provider.dialect not in ("anthropic", "openai"):
+    if provider.dialect not in ("anthropic", "openai", "google"):
         fields["dialect"] = provider.dialect
     if provider.wants_key:
         fields["headers"] = {KEY_HEADER: "none needed"}

@@ -8,7 +8,7 @@ from typing import Literal
 
 from engine.simulator.dice import roll
 
-Dialect = Literal["anthropic", "openai", "openrouter", "deepseek", "vllm"]
+Dialect = Literal["anthropic", "openai", "openrouter", "deepseek", "vllm", "google"]
 
 # A rule that only some models of a vendor have.
 Quirk = Literal[
@@ -20,6 +20,7 @@ Quirk = Literal[
     "reasons_unasked",  # reasons even when no effort was named
     "long_tool_ids",  # takes tool call ids of 64 letters; others take 40
     "replays_reasoning",  # wants its reasoning back within a tool loop
+    "signed_calls",  # wants its calls back with their signatures, and thinks in levels, not budgets
 ]
 
 
@@ -41,6 +42,7 @@ class Provider:
 PROVIDERS: Mapping[str, Provider] = {
     "anthropic": Provider("anthropic", "anthropic-messages", "anthropic", ""),
     "openai": Provider("openai", "openai-chat", "openai", "/v1"),
+    "google": Provider("google", "gemini", "google", "/v1beta"),
     "openrouter": Provider("openrouter", "openai-chat", "openrouter", "/api/v1"),
     "deepseek": Provider("deepseek", "openai-chat", "deepseek", "/v1"),
     "onprem": Provider("onprem", "openai-chat", "vllm", "/v1", wants_key=False),
@@ -157,6 +159,14 @@ MODELS: tuple[SimulatedModel, ...] = (
     SimulatedModel(
         "gpt-mini", "small", "openai", "gpt-5-mini", 400_000, 128_000, _EVERYTHING, Usd(0.25, 0.025, 0.25, 2),
         0.9, 0.007, _SMALL, frozenset({"max_completion_tokens", "long_tool_ids", "reasons_unasked"}),
+    ),
+    SimulatedModel(
+        "gemini", "frontier", "google", "gemini-3-flash-preview", 1_048_576, 65_536, _EVERYTHING, Usd(2, 0.2, 2, 12),
+        1.5, 0.008, _FRONTIER, frozenset({"signed_calls"}),
+    ),
+    SimulatedModel(
+        "gemini-older", "mid", "google", "gemini-2.5-flash", 1_048_576, 65_536, _EVERYTHING,
+        Usd(0.3, 0.03, 0.3, 2.5), 0.7, 0.006, _MID,
     ),
     SimulatedModel(
         "local", "small", "onprem", "qwen-coder", 131_072, 8_192, ("tools",), Usd(0, 0, 0, 0),

@@ -63,6 +63,7 @@ class Wire:
     error_frame the same as an event of a stream
     garbage     an event that is no JSON
     headers     headers of every reply; the text is the request's id
+    told        what the path says of a request, under names that no body has
     """
 
     route: Callable[[str, str], Operation | None]
@@ -78,6 +79,7 @@ class Wire:
     error_frame: Callable[[Refused, Provider], bytes]
     garbage: bytes
     headers: Callable[[Provider, str], dict[str, str]]
+    told: Callable[[str], dict[str, Any]] = lambda _path: {}
 
 
 def pieces(text: str, size: int = 18) -> Iterator[str]:
