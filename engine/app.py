@@ -11,6 +11,7 @@ from types import FrameType
 
 import uvicorn
 
+from engine.features import warm
 from engine.routing.pins import MemoryPins
 from engine.server.engine import Engine
 from engine.server.journal import Journal
@@ -58,6 +59,7 @@ async def running(
             every = (policy.learners.values() for policy in snapshot.policies.values())
             learners.prepare(chain.from_iterable(every))
 
+        await asyncio.to_thread(warm)
         await asyncio.to_thread(prepare, policies.snapshot)
         engine = Engine(settings, policies, MemoryPins(), learners, journal, upstream, log, environment)
         following = asyncio.ensure_future(follow(settings.policies, policies, load, log, prepare))
