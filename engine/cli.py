@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine import __version__
+from engine.commands.visible import visible
 from engine.core.errors import InvalidDocumentsError, WeaveError
 from engine.settings import Settings, SettingsError, from_environment
 
@@ -50,7 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _complain(str(error), 2)
     except InvalidDocumentsError as error:
         for problem in error.problems:
-            print(problem, file=sys.stderr)
+            print(visible(str(problem)), file=sys.stderr)
         return 3
     except WeaveError as error:
         return _complain(error.fault.message, 2)
@@ -66,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    print(f"weave-engine: {message}", file=sys.stderr)
+    print(f"weave-engine: {visible(message)}", file=sys.stderr)
     return code
 
 

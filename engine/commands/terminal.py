@@ -1,4 +1,7 @@
-"""What people read in a terminal: the one door to rich. Text from files and requests is never read as markup."""
+"""What people read in a terminal: the one door to rich.
+
+Text from files and requests is never read as markup, and never reaches the terminal as commands to it.
+"""
 
 import linecache
 import time
@@ -7,9 +10,10 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
+from rich.text import Text as RichText
 from rich.tree import Tree
 
+from engine.commands.visible import visible
 from engine.core.errors import Problem
 
 MARKS = {"matched": ("✔", "green"), "passed": ("·", "dim"), "skipped": ("–", "dim"), "error": ("✘", "red")}
@@ -19,6 +23,17 @@ MOST_ROUTES = 25
 
 # A pipe has no width, and whoever reads it wants whole lines.
 UNBOUNDED = 10_000
+
+
+class Text(RichText):
+    """Rich's, with what a terminal would obey written out."""
+
+    def __init__(self, text: str = "", style: str = "") -> None:
+        super().__init__(visible(text), style)
+
+    def append(self, text: RichText | str, style: Any = None) -> "Text":
+        super().append(visible(text) if isinstance(text, str) else text, style)
+        return self
 
 
 def console() -> Console:
@@ -185,10 +200,10 @@ def table(
     title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()
 ) -> None:
     shown = Table(
-        title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+        title=Text(title, "bold"), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
     )
     for index, column in enumerate(columns):
-        shown.add_column(column, justify="right" if index in right else "left", header_style="dim")
+        shown.add_column(Text(column, "dim"), justify="right" if index in right else "left")
     for row in rows:
         shown.add_row(*(Text(cell) for cell in row))
     Console(highlight=False, width=max(100, _wide().width)).print(shown)

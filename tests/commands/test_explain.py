@@ -183,6 +183,20 @@ def test_an_old_decision_is_told_whatever_became_of_the_policies(
     assert weave("explain", "d00c0ffee", "--why-not", "middle").code == 0
 
 
+def test_why_not_of_an_old_decision_asks_its_rules_while_they_are_still_those(
+    weave: Weave, tmp_path: Path, policies: Path
+) -> None:
+    told = json.loads(weave("explain", write(tmp_path, ANTHROPIC), "--json").out)
+    recorded(
+        tmp_path / "weave.db", snapshot=told["snapshot"], features=told["features"], targets=("large",),
+        rule="default", source="default", reason="no rule matched",
+    )  # fmt: skip
+    asked = ("explain", "d00c0ffee", "--why-not", "middle", "--json")
+    assert [way["rule"] for way in json.loads(weave(*asked).out)["why_not"]["ways"]] == ["working"]
+    (policies / "house.yaml").write_text((policies / "house.yaml").read_text() + "# touched\n")
+    assert json.loads(weave(*asked).out)["why_not"]["ways"] == []
+
+
 # -- mistakes are told in a sentence
 
 

@@ -1,3 +1,4 @@
+import json
 from typing import Any
 
 import pytest
@@ -6,6 +7,7 @@ from engine.commands import terminal
 from engine.core.errors import Problem
 
 MARKUP = "[bold]x[/bold] [link=http://evil]y[/link] [/red]"
+ORDERS = "\x1b]0;owned\x07\x1b[2J"  # a new title, an empty screen
 
 TOLD: dict[str, Any] = {
     "id": "d1",
@@ -83,3 +85,19 @@ def test_cells_of_tables_are_no_markup(capsys: pytest.CaptureFixture[str]) -> No
     terminal.say(MARKUP)
     terminal.rule(MARKUP)
     assert capsys.readouterr().out.count(MARKUP) == 3
+
+
+def test_nothing_a_stranger_wrote_gives_orders_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    told = json.loads(
+        json.dumps(TOLD).replace(MARKUP, ORDERS.replace("\x1b", "\\u001b").replace("\x07", "\\u0007"))
+    )
+    assert told["reason"] == ORDERS
+    terminal.decision(told)
+    terminal.problems([Problem(ORDERS, 1, 1, "WV101", ORDERS, ORDERS)], {ORDERS: ORDERS})
+    terminal.table(ORDERS, (ORDERS,), [(ORDERS,)])
+    terminal.say(ORDERS)
+    terminal.rule(ORDERS)
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "\x07" not in out
+    assert out.count("\\x1b]0;owned\\x07\\x1b[2J") >= 15
