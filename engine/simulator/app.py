@@ -22,12 +22,14 @@ from engine.simulator.mind import spent, think
 from engine.simulator.models import KEY_HEADER, PROVIDERS, Provider, SimulatedModel, find
 from engine.simulator.openai_wire import OPENAI
 from engine.simulator.prompt import Answer, Prompt
+from engine.simulator.responses_wire import RESPONSES
 from engine.simulator.script import Script, parse
 from engine.simulator.wire import Asked, Frame, Operation, Refused, Wire
 
 WIRES: Mapping[str, Wire] = {
     "anthropic-messages": ANTHROPIC,
     "openai-chat": OPENAI,
+    "openai-responses": RESPONSES,
     "gemini": GEMINI,
 }
 LARGEST_BODY = 32 * 1024 * 1024
@@ -40,6 +42,8 @@ _HTML = (
 _ENDINGS = (
     b"[DONE]",
     b"message_delta",
+    b"event: response.completed",
+    b"event: response.incomplete",
     b'"finishReason"',
 )
 _STREAM = {"content-type": "text/event-stream; charset=utf-8", "cache-control": "no-cache"}

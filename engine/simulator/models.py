@@ -42,6 +42,7 @@ class Provider:
 PROVIDERS: Mapping[str, Provider] = {
     "anthropic": Provider("anthropic", "anthropic-messages", "anthropic", ""),
     "openai": Provider("openai", "openai-chat", "openai", "/v1"),
+    "responses": Provider("responses", "openai-responses", "openai", "/v1"),
     "google": Provider("google", "gemini", "google", "/v1beta"),
     "openrouter": Provider("openrouter", "openai-chat", "openrouter", "/api/v1"),
     "deepseek": Provider("deepseek", "openai-chat", "deepseek", "/v1"),
@@ -159,6 +160,10 @@ MODELS: tuple[SimulatedModel, ...] = (
     SimulatedModel(
         "gpt-mini", "small", "openai", "gpt-5-mini", 400_000, 128_000, _EVERYTHING, Usd(0.25, 0.025, 0.25, 2),
         0.9, 0.007, _SMALL, frozenset({"max_completion_tokens", "long_tool_ids", "reasons_unasked"}),
+    ),
+    SimulatedModel(
+        "sol", "frontier", "responses", "gpt-5.5", 400_000, 128_000, _EVERYTHING, Usd(2.5, 0.25, 2.5, 15),
+        1.4, 0.011, _FRONTIER, frozenset({"max_completion_tokens", "long_tool_ids"}),
     ),
     SimulatedModel(
         "gemini", "frontier", "google", "gemini-3-flash-preview", 1_048_576, 65_536, _EVERYTHING, Usd(2, 0.2, 2, 12),

@@ -70,6 +70,9 @@ class Prompt:
     schema: Mapping[str, Any] | None = None
     json_mode: bool = False
     include_usage: bool = True
+    summary: bool = False  # whether thinking is to be shown, where a vendor asks
+    encrypted: bool = False  # whether it is to be handed out sealed
+    customs: frozenset[str] = frozenset()  # the tools that take text instead of arguments
 
     @property
     def tokens(self) -> int:
