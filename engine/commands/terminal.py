@@ -197,8 +197,15 @@ def _short(value: Any) -> str:
 
 
 def table(
-    title: str, columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    right: Sequence[int] = (),
+    *,
+    whole: bool = False,
 ) -> None:
+    """`right` are columns whose cells stand at the right. A `whole` table has names to copy in it: nothing is cut
+    short, and a narrow terminal breaks its lines."""
     shown = Table(
         title=Text(title, "bold"), title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0)
     )
@@ -206,7 +213,8 @@ def table(
         shown.add_column(Text(column, "dim"), justify="right" if index in right else "left")
     for row in rows:
         shown.add_row(*(Text(cell) for cell in row))
-    Console(highlight=False, width=max(100, _wide().width)).print(shown)
+    width = UNBOUNDED if whole else max(100, _wide().width)
+    Console(highlight=False, width=width).print(shown, soft_wrap=whole)
 
 
 def say(text: str, style: str = "", /) -> None:
@@ -324,7 +332,7 @@ def _routes(routes: Sequence[Mapping[str, Any]]) -> None:
         for route in routes[:MOST_ROUTES]
     ]
     columns = ("requests", "from", "to", "rule", "new rule", "USD", "new USD", "for example")
-    table("\nRoutes that change", columns, rows, right=(0, 5, 6))
+    table("\nRoutes that change", columns, rows, right=(0, 5, 6), whole=True)
     if len(routes) > MOST_ROUTES:
         say(f"and {len(routes) - MOST_ROUTES} more; --json lists all", "dim")
     say("weave-engine explain ID shows how each came about", "dim")

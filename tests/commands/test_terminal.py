@@ -101,3 +101,12 @@ def test_nothing_a_stranger_wrote_gives_orders_to_the_terminal(capsys: pytest.Ca
     assert "\x1b" not in out
     assert "\x07" not in out
     assert out.count("\\x1b]0;owned\\x07\\x1b[2J") >= 15
+
+
+def test_names_to_copy_are_never_cut_short(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    terminal.table("", ("what", "id"), [("a long sentence " * 10, "d1a20549617db0aa4dfb1359")], whole=True)
+    assert "d1a20549617db0aa4dfb1359" in capsys.readouterr().out
