@@ -15,7 +15,7 @@ from engine.core.errors import UpstreamError, WeaveError
 from engine.protocols.forward import forward
 from engine.protocols.shape import Protocol
 from engine.server.answer import Answer
-from engine.server.engine import LOCAL_IDENTITY, Engine, parse
+from engine.server.engine import LOCAL_IDENTITY, Engine, parse, read_request
 from engine.server.receiving import GoneError, header_map, read_body
 from engine.server.relay import FORWARDED_HEADERS
 from engine.server.upstream import Call
@@ -42,7 +42,7 @@ class CountTokens:
             headers = header_map(scope)
             raw = await read_body(receive, headers, self._engine.settings.max_body_bytes)
             body = parse(raw)
-            request = self._protocol.read_request({**_counted_request(body), **self._told}, raw)
+            request = read_request(self._protocol, {**_counted_request(body), **self._told}, raw)
             snapshot = self._engine.policies.snapshot
             facts = turn.read(request, headers, LOCAL_IDENTITY, snapshot)
             counted = await self._counted(raw, body, facts.requested, snapshot.catalog, headers)

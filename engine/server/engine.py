@@ -115,7 +115,7 @@ def _read(
     snapshot: Snapshot,
 ) -> turn.Facts:
     body = parse(raw)
-    request = protocol.read_request({**body, **told} if told else body, raw)
+    request = read_request(protocol, {**body, **told} if told else body, raw)
     return turn.read(request, headers, LOCAL_IDENTITY, snapshot)
 
 
@@ -175,6 +175,14 @@ def _log_stop(engine: Engine, trial: Trial, why: str) -> None:
     canary = trial.rollout.canary
     if why and canary is not None:
         engine.log("canary", level="error", policy=canary.policy, stopped=why, **trial.stats)
+
+
+def read_request(protocol: Protocol, body: Mapping[str, object], raw: bytes) -> Request:
+    """Raises RequestError for what is wrong, which includes nesting deeper than JSON can be written again."""
+    try:
+        return protocol.read_request(body, raw)
+    except ValueError as error:
+        raise RequestError(f"the request cannot be read: {error}") from error
 
 
 def parse(raw: bytes) -> Mapping[str, object]:

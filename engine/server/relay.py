@@ -24,6 +24,7 @@ from engine.core.decision import Attempt, AttemptEnd, AttemptRecord, Failed, Res
 from engine.core.errors import Fault, UpstreamError, WeaveError
 from engine.core.reply import StopReason, Usage
 from engine.protocols import PROTOCOLS
+from engine.protocols.arguments import repaired_reply
 from engine.protocols.outbound import Outbound, outbound
 from engine.protocols.pipe import Pipe, Translation, pipe
 from engine.protocols.shape import Protocol, ReplyContext
@@ -135,14 +136,13 @@ class Exchange:
             if fault is not None:
                 await self._answer.fail(fault, self._verbatim.get(fault))
         except asyncio.CancelledError:
-            if not watcher.gone:  # the engine stops, and has waited long enough
-                fault = Fault("overloaded", "the engine is shutting down; ask again", 503)
-                await self._answer.fail(fault)
-                raise
             task = asyncio.current_task()
             if task is not None:
                 task.uncancel()
-            gone = True
+            gone = watcher.gone
+            if not gone:  # the engine stops, and has waited long enough
+                fault = Fault("overloaded", "the engine is shutting down; ask again", 503)
+                await self._answer.fail(fault)
         finally:
             hold.cancel()
             watcher.stop()
@@ -267,7 +267,8 @@ class Exchange:
         self._usage, self._stop = reply.usage, reply.stop.reason
         self._first_content = time.monotonic()
         if provider is not self._protocol:
-            encoded = self._protocol.write_reply(reply, self._context())
+            context = self._context()
+            encoded = self._protocol.write_reply(repaired_reply(reply, context.tools), context)
             body = wire.dumps(encoded.body)
         await self._answer.whole(200, body)
         return SERVED

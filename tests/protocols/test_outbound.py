@@ -130,11 +130,8 @@ def test_a_request_that_nests_too_deeply_is_refused(model: Model) -> None:
 
 
 def test_a_call_whose_arguments_nest_too_deeply_is_refused(model: Model) -> None:
-    deep: Any = {}
-    for _ in range(400):
-        deep = {"a": deep}
-    call = {"type": "tool_use", "id": "t1", "name": "f", "input": deep}
-    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": [call]}]
-    request = ANTHROPIC.read_request({"model": OPUS, "max_tokens": 9, "messages": turns}, b"")
+    arguments = '{"a":' * 400 + "1" + "}" * 400
+    call = {"id": "t1", "type": "function", "function": {"name": "f", "arguments": arguments}}
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "tool_calls": [call]}]
     with pytest.raises(RequestError, match="cannot be written"):
-        outbound(request, CHAT, model, "gpt-4o", "")
+        outbound(asked("openai-chat", messages=turns), ANTHROPIC, model, HAIKU, "")

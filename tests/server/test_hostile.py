@@ -497,6 +497,21 @@ def test_a_model_name_that_is_none_is_refused_and_not_repeated_whole(tmp_path: P
     run(play())
 
 
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/messages/count_tokens", "/v1/route"])
+def test_a_call_that_nests_too_deeply_is_refused(tmp_path: Path, path: str) -> None:
+    deep = b'{"a":' * 400 + b"1" + b"}" * 400
+    turns = b'[{"role":"assistant","content":[{"type":"tool_use","id":"t","name":"f","input":%b}]}]' % deep
+    body = b'{"model":"claude-x","max_tokens":9,"messages":%b}' % turns
+
+    async def play() -> None:
+        async with scene(tmp_path, OK) as it:
+            reply = await it.client.post(path, content=body, headers={"anthropic-version": "2023-06-01"})
+            assert reply.status_code == 400, reply.text
+            assert "cannot be read" in reply.json()["error"]["message"]
+
+    run(play())
+
+
 def test_numbers_beyond_64_bits_are_told_too(tmp_path: Path) -> None:
     async def play() -> None:
         async with scene(tmp_path, OK) as it:
@@ -567,3 +582,29 @@ def test_a_request_of_a_hundred_thousand_messages_does_not_stop_the_others(
 
     run(play(), seconds=60)
     assert longest < 0.7
+
+
+def test_a_stream_that_outlasts_the_drain_is_told_so_and_written_down(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def stalling(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + sse(STREAM[:3]))
+        await writer.drain()
+        await asyncio.sleep(8)
+
+    body = dumped({"model": "claude-x", "max_tokens": 9, "stream": True, "messages": []})
+
+    async def play() -> None:
+        async with scene(tmp_path, stalling, drain_seconds=1) as it:
+            host, port = it.client.base_url.host, it.client.base_url.port
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(post("/v1/messages", body))
+            await reader.readuntil(b"hello")
+        assert b"the engine is shutting down" in await reader.read()
+        writer.close()
+        (result,) = await it.lines("result")
+        assert (result["fault"], result["status"]) == ("overloaded", 200)
+        assert it.engine.journal.health()["lost"] == 0
+
+    run(play())
+    assert not [record for record in caplog.records if "Exception in ASGI" in record.message]
