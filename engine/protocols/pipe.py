@@ -10,6 +10,7 @@ from engine import wire
 from engine.core.errors import Fault
 from engine.core.reply import StopReason, Usage
 from engine.core.stream import Broke, Event, Started, Stopped, has_content
+from engine.protocols.arguments import ArgumentRepair
 from engine.protocols.shape import Protocol, ReplyContext
 
 
@@ -96,6 +97,7 @@ class Translation:
     def __init__(self, client: Protocol, provider: Protocol, context: ReplyContext) -> None:
         self._reader = provider.event_reader()
         self._writer = client.event_writer(context)
+        self._arguments = ArgumentRepair(context.tools)
         self.content_started = False
         self.ended = False
         self.fault: Fault | None = None
@@ -110,7 +112,7 @@ class Translation:
 
     def _written(self, events: list[Event]) -> bytes:
         written: list[bytes] = []
-        for event in events:
+        for event in self._arguments.feed(events):
             self._note(event)
             written += self._writer.feed(event)
         return b"".join(written)

@@ -26,14 +26,43 @@ class UnspeakableError(ValueError):
 def for_strict(schema: Schema) -> dict[str, Any] | None:
     """The schema as OpenAI's strict mode wants it: every field required, those that were not may be null, and no
     object open. None where it cannot be said so (maps, values of any type, references into themselves)."""
+    if _is_strict(schema):
+        return dict(schema)
     written = flat(schema)
     if _recurses(schema):
         return None
+    if written.get("type") == "object" and not written.keys() & {
+        "properties",
+        "anyOf",
+        "additionalProperties",
+    }:
+        written = {**written, "properties": {}}  # a tool without parameters
     try:
         found = _strict(written)
     except UnspeakableError:
         return None
     return found if found.get("type") == "object" else None
+
+
+def _is_strict(schema: Schema) -> bool:
+    """Whether it is said so already: then its references may stay, into themselves too."""
+    return schema.get("type") == "object" and "properties" in schema and _all_closed(schema)
+
+
+def _all_closed(value: Any) -> bool:
+    if isinstance(value, list):
+        return all(map(_all_closed, value))
+    if not isinstance(value, Mapping):
+        return True
+    fields = value.get("properties")
+    if isinstance(fields, Mapping):
+        required = value.get("required")
+        needed = required if isinstance(required, list) else []
+        if value.get("additionalProperties") is not False or not all(name in needed for name in fields):
+            return False
+    elif value.get("type") == "object" or "oneOf" in value or "allOf" in value:
+        return False
+    return all(_all_closed(inner) for inner in value.values())
 
 
 def _recurses(schema: Schema) -> bool:

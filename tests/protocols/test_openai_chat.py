@@ -288,3 +288,27 @@ def test_anthropics_thinking_reaches_a_chat_client_with_its_signature() -> None:
         "reasoning.encrypted",
     ]
     assert CHAT.read_reply(body).parts == reply.parts
+
+
+def test_strict_is_said_in_the_words_it_has(model: Model) -> None:  # W14
+    open_schema = {
+        "type": "object",
+        "properties": {"a": {"type": "integer"}, "b": {"type": "string"}},
+        "required": ["a"],
+    }
+    mapped = {
+        "type": "object",
+        "properties": {"m": {"type": "object", "additionalProperties": {"type": "string"}}},
+    }
+    tools = [
+        {"name": name, "input_schema": schema, "strict": True}
+        for name, schema in (("f", open_schema), ("g", mapped))
+    ]
+    body = {"model": "c", "max_tokens": 9, "messages": [{"role": "user", "content": "x"}], "tools": tools}
+    encoded = CHAT.write_request(PROTOCOLS["anthropic-messages"].read_request(body, b""), model, "gpt-4o")
+    first, second = (tool["function"] for tool in encoded.body["tools"])
+    assert first["strict"] is True
+    assert first["parameters"]["required"] == ["a", "b"]
+    assert first["parameters"]["properties"]["b"] == {"anyOf": [{"type": "string"}, {"type": "null"}]}
+    assert (second["strict"], second["parameters"]) == (False, mapped)
+    assert [loss.path for loss in encoded.dropped] == ["tools.1.strict"]

@@ -66,6 +66,18 @@ def test_what_strict_mode_cannot_say_is_not_said(field: Any) -> None:
     assert for_strict(an_object(a=field)) is None
 
 
+def test_a_tool_without_parameters_takes_none() -> None:
+    closed = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
+    assert for_strict({"type": "object"}) == closed
+
+
+def test_what_is_strict_already_stays_as_it_is() -> None:
+    fields = {"next": {"anyOf": [{"$ref": "#"}, NULL]}}
+    schema = {"type": "object", "properties": fields, "required": ["next"], "additionalProperties": False}
+    assert for_strict(schema) == schema
+    assert for_strict(schema | {"additionalProperties": True}) is None
+
+
 def test_a_schema_that_is_no_object_is_not_strict() -> None:
     assert for_strict({"type": "string"}) is None
     assert for_strict({}) is None

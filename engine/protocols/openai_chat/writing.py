@@ -25,6 +25,7 @@ from engine.protocols.openai_chat.parts import ORIGIN, write_call, write_part, w
 from engine.protocols.openai_chat.reading import NAMES
 from engine.protocols.sealing import opened, report_foreign
 from engine.protocols.shape import Encoded
+from engine.protocols.strict_schema import for_strict
 from engine.protocols.turns import Placed, Turn, in_turns
 
 
@@ -176,7 +177,7 @@ def _tools(tools: tuple[Tool, ...], losses: list[Loss], home: bool) -> list[Mapp
             function["description"] = tool.description
         function["parameters"] = tool.schema if tool.schema else {"type": "object", "properties": {}}
         if tool.strict is not None:
-            function["strict"] = tool.strict
+            _add_strict(function, tool, home, f"tools.{at}.strict", losses)
         entry: dict[str, Any] = {"type": "function", "function": function | own.get("function", {})}
         entry |= {key: value for key, value in own.items() if key != "function"}
         if tool.cache_control is not None and home:
@@ -188,6 +189,19 @@ def _tools(tools: tuple[Tool, ...], losses: list[Loss], home: bool) -> list[Mapp
         report_foreign(tool.sealed, ORIGIN, f"tools.{at}", losses)
         written.append(entry)
     return written
+
+
+def _add_strict(function: dict[str, Any], tool: Tool, home: bool, path: str, losses: list[Loss]) -> None:
+    """A schema of another protocol's client is put into the words of strict mode, where it has words for it."""
+    function["strict"] = tool.strict
+    if home or not tool.strict:
+        return
+    strict = for_strict(tool.schema)
+    if strict is None:
+        function["strict"] = False
+        losses.append(Loss(path, "strict mode has no way to say this schema"))
+    else:
+        function["parameters"] = strict
 
 
 def _add_tool_choice(body: dict[str, Any], request: Request, losses: list[Loss]) -> None:
@@ -245,8 +259,14 @@ def _add_tuning(
             "name": tuning.output_schema_name or "answer",
             "schema": tuning.output_schema,
         }
-        if tuning.output_schema_strict is not None:
-            schema["strict"] = tuning.output_schema_strict
+        strict = tuning.output_schema_strict
+        if strict and request.protocol != ORIGIN:
+            worded = for_strict(tuning.output_schema)
+            if worded is None:
+                losses.append(Loss("output_schema.strict", "strict mode has no way to say this schema"))
+            strict, schema["schema"] = worded is not None, worded or tuning.output_schema
+        if strict is not None:
+            schema["strict"] = strict
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     kept = request.protocol == ORIGIN and (NAMES.kept & tuning.extra.keys() & {"reasoning", "thinking"})
     if tuning.reasoning is not None and not kept:
