@@ -30,6 +30,7 @@ _SOURCED = frozenset({"type", "source", "cache_control"})
 _DOCUMENT = frozenset({"type", "source", "title", "cache_control"})
 _THINKING = frozenset({"type", "thinking", "signature"})
 _TOOL_USE = frozenset({"type", "id", "name", "input", "cache_control"})
+_READ_INLINE = frozenset({"", "application/pdf"})  # of documents in base64
 _TOOL_RESULT = frozenset({"type", "tool_use_id", "content", "is_error", "cache_control"})
 
 
@@ -192,6 +193,9 @@ def _block(part: Part, path: str, losses: list[Loss]) -> dict[str, Any] | None:
             return _thinking(part, path, losses)
         case Image():
             return _sourced("image", _image_source(part), part, path, losses)
+        case Document(media_type=media, base64=data) if data and media not in _READ_INLINE:
+            losses.append(Loss(path, f"documents of the type {media} are not read there"))
+            return {"type": "text", "text": f"[a document that could not be carried: {part.name or media}]"}
         case Document(name=name):
             block = _sourced("document", _document_source(part), part, path, losses)
             if block is not None and name:

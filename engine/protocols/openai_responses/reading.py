@@ -9,6 +9,7 @@ Clients of this API are many and loose: an item may lack its type or id, and the
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from engine.core.conversation import (
@@ -39,14 +40,14 @@ from engine.protocols.fields import (
     wrong,
 )
 from engine.protocols.openai_responses.content import read_content, said
-from engine.protocols.openai_responses.items import read_item, read_message
+from engine.protocols.openai_responses.items import message_fields, read_item, read_message, with_message
 from engine.protocols.openai_responses.names import NAMES, ORIGIN
 from engine.protocols.openai_responses.tools import flat_name, read_tools
 from engine.protocols.sealing import seal
 
 _OUTPUT = frozenset({"type", "id", "call_id", "output", "status"})
 _FORMAT = frozenset({"type", "name", "schema", "strict"})
-_USERS = frozenset({"compaction_trigger", "agent_message", "item_reference"})
+_USERS = frozenset({"compaction_trigger", "item_reference"})
 
 
 def read_request(body: Mapping[str, Any], raw: bytes) -> Request:
@@ -104,6 +105,8 @@ class _Conversation:
                 self._gather("user", (_read_result(item, path),))
             case "function_call" | "custom_tool_call" | "reasoning":
                 self._gather("assistant", read_item(item, kind, path))
+            case "agent_message":  # what one of Codex's agents says to another
+                self.say("user", _read_agent_message(item, path))
             case "additional_tools":
                 self.tools += read_tools(maybe_list(item, "tools", path), f"{path}.tools")
             case _:
@@ -181,6 +184,14 @@ def _read_result(item: Json, path: str) -> ToolResult:
         read_content(item.get("output"), f"{path}.output"),
         sealed=seal(ORIGIN, said(leftover(item, _OUTPUT))),
     )
+
+
+def _read_agent_message(item: Json, path: str) -> tuple[Part, ...]:
+    parts = read_content(item.get("content"), f"{path}.content")
+    if not parts or not isinstance(parts[0], Text):
+        return (Opaque("agent_message", Sealed(ORIGIN, item)),)
+    rest = {"type": "agent_message", **message_fields(item)}
+    return (replace(parts[0], sealed=with_message(parts[0].sealed, rest)), *parts[1:])
 
 
 # ---- tuning

@@ -87,9 +87,7 @@ def _count(usage: Json, key: str) -> int:
 
 def write_usage(usage: Usage) -> dict[str, Any]:
     """Clients read the details without asking whether they are there."""
-    details = {"cached_tokens": usage.cache_read_tokens}
-    if usage.cache_write_tokens:
-        details["cache_write_tokens"] = usage.cache_write_tokens
+    details = {"cached_tokens": usage.cache_read_tokens, "cache_write_tokens": usage.cache_write_tokens}
     return {
         "input_tokens": usage.input_tokens,
         "input_tokens_details": details,

@@ -34,6 +34,7 @@ from engine.protocols.sealing import seal
 from engine.protocols.streams import ReaderTap, StreamReader
 
 _CALLS = frozenset({"function_call", "custom_tool_call"})
+_SHOWN = "content_index"  # counts the texts of a reasoning that is shown itself, and not its summary
 
 
 class _Part:
@@ -137,6 +138,15 @@ class EventReader(StreamReader):
                 item.one = self._add(Opaque(kind, Sealed(ORIGIN, item.item)), events)
 
     def _add(self, part: Part, events: list[Event]) -> _Part:
+        for item in self._items.values():
+            # Open models' servers end a reasoning after the text it led to, and have nothing to add to it.
+            if (
+                item.one is not None
+                and item.one.open
+                and item.section is not None
+                and item.section[0] == _SHOWN
+            ):
+                self._close(item.one, reasoning_seal(item.item), events)
         events.append(PartOpened(self._opened, part))
         self._opened += 1
         return _Part(self._opened - 1)
@@ -267,9 +277,9 @@ class EventReader(StreamReader):
 
     def read_reasoning_delta(self, event: Json, events: list[Event]) -> None:
         item = self._item(event, events)
-        if item.kind != "reasoning" or item.one is None:
+        if item.kind != "reasoning" or item.one is None or not item.one.open:
             return
-        field = "summary_index" if "summary" in event["type"] else "content_index"
+        field = "summary_index" if "summary" in event["type"] else _SHOWN
         section = (field, event.get(field, 0))
         if item.section is not None and item.section[0] != field:
             return  # the reasoning itself was shown, and this is its summary

@@ -90,6 +90,8 @@ def _add_turn(items: list[dict[str, Any]], turn: Turn, customs: set[str], losses
         message = {"type": "message", "role": role, "content": content}
         for _, part in own:
             message |= opened(part.sealed, ORIGIN).get("message", {})
+        if message["type"] == "agent_message":
+            del message["role"]
         items.append(message)
 
 
@@ -124,20 +126,20 @@ def _add_text(items: list[dict[str, Any]], part: Text, path: str, losses: list[L
         return
     if part.cache_control is not None:
         losses.append(Loss(f"{path}.cache_control", "OpenAI caches without being asked"))
-    refused = is_refusal(part)
-    if not refused:
+    if not is_refusal(part):
         report_foreign(part.sealed, ORIGIN, path, losses)
-    said = (
-        {"type": "refusal", "refusal": part.text}
-        if refused
-        else {"type": "output_text", "text": part.text, "annotations": [], **own_fields(part)}
-    )
-    message = opened(part.sealed, ORIGIN).get("message", {})
+    message, own = opened(part.sealed, ORIGIN).get("message", {}), own_fields(part)
     last = items[-1] if items else {}
-    if last.get("role") == "assistant" and not message and last["content"]:
-        last["content"].append(said)
+    if is_refusal(part):
+        said: Any = [{"type": "refusal", "refusal": part.text}]
+    elif own:
+        said = [{"type": "output_text", "text": part.text, "annotations": [], **own}]
+    elif last.get("role") == "assistant" and isinstance(last["content"], str) and not message:
+        last["content"] += part.text
         return
-    items.append({"type": "message", "role": "assistant", "content": [said], **message})
+    else:
+        said = part.text
+    items.append({"type": "message", "role": "assistant", "content": said, **message})
 
 
 def _result(result: ToolResult, path: str, customs: set[str], losses: list[Loss]) -> dict[str, Any]:
