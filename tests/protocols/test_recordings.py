@@ -1,6 +1,7 @@
 """Real traffic through every direction: nothing that both sides can carry is lost, and the rest is reported."""
 
 import json
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -233,6 +234,10 @@ def test_a_request_says_the_same_in_the_other_protocol(
                 assert part.text in said or any(
                     isinstance(p, Document) and p.text == part.text for _, _, p in parts_of(there)
                 )
+            if isinstance(part, Document) and part.base64 and part.media_type.startswith("text/"):
+                assert words_of(part) in [
+                    words_of(p) for _, _, p in parts_of(there) if isinstance(p, Document)
+                ]
         calls = calls_of(request)
         assert [call[1:] for call in calls_of(there)] == [call[1:] for call in calls], row["id"]
         ids = {call_id for call_id, *_ in calls}
@@ -268,11 +273,16 @@ def results_of(request: Request) -> list[str]:
     return [part.call_id for *_, part in parts_of(request) if isinstance(part, ToolResult)]
 
 
+def words_of(document: Document) -> str:
+    """A document's text, which some protocols carry in base64 and others as it is."""
+    return document.text or b64decode(document.base64).decode("utf-8", "replace")
+
+
 def pictures(parts: Iterable[Part]) -> Counter[str]:
     inline = (
         part.base64 or part.url
         for part in parts
-        if isinstance(part, Image | Document) and not part.media_type.startswith("audio/")
+        if isinstance(part, Image | Document) and not part.media_type.startswith(("audio/", "text/"))
     )
     return Counter(text for text in inline if text)
 
