@@ -7,12 +7,13 @@ only makes the start slower. A new snapshot is taken every thousand lessons and 
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 
 from engine.core.decision import Lesson, Outcome
 from engine.core.policy import Learner
 from engine.core.ports import Belief
 from engine.learning.state import State, fold
-from engine.server.journal import Journal
+from engine.server.journal import Journal, JournalError
 
 LESSONS_A_SNAPSHOT = 1_000
 
@@ -65,6 +66,9 @@ class Learners:
         return new
 
     async def save(self) -> None:
-        if self._state.lessons > self._saved:
-            self._saved = self._state.lessons
-            await self._journal.save_learner_state(self._saved, self._state.to_json(), time.time())
+        """Where the disk fails, nothing is lost: the lessons are in the journal, and the next start folds more."""
+        lessons = self._state.lessons
+        if lessons > self._saved:
+            with suppress(JournalError):
+                await self._journal.save_learner_state(lessons, self._state.to_json(), time.time())
+                self._saved = lessons

@@ -2,9 +2,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+import pytest
+
 from engine.core.decision import Lesson, Outcome
 from engine.core.policy import Learner
-from engine.server.journal import Journal
+from engine.server.journal import Journal, JournalError
 from engine.server.learner import Learners
 
 LEARNER = Learner("picker", "beta", ("features.phase",), margin=0.1, min_samples=5)
@@ -94,5 +96,28 @@ def test_a_caller_that_gives_up_leaves_no_lesson_behind(tmp_path: Path) -> None:
         await asyncio.gather(task, return_exceptions=True)
         await learners.take(*outcome(2))
         assert learners.lessons == len(await journal.lessons()) == 4
+
+    with_journal(tmp_path / "weave.db", play)
+
+
+def test_a_snapshot_that_cannot_be_written_fails_nobody_and_is_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved: list[int] = []
+
+    async def full(_: Journal, *__: object) -> None:
+        raise JournalError("disk full")
+
+    async def free(_: Journal, lessons: int, *__: object) -> None:
+        saved.append(lessons)
+
+    async def play(journal: Journal) -> None:
+        learners = await Learners.from_journal(journal)
+        await learners.take(*outcome(1))
+        monkeypatch.setattr(Journal, "save_learner_state", full)
+        await learners.save()
+        monkeypatch.setattr(Journal, "save_learner_state", free)
+        await learners.save()
+        assert saved == [2]
 
     with_journal(tmp_path / "weave.db", play)
