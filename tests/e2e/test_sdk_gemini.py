@@ -116,10 +116,15 @@ def streamed(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-EVERYONE = ("gemini", "gemini-older", "opus", "gpt", "deepseek", "local", "routed")
+EVERYONE = ("gemini", "gemini-older", "opus", "gpt", "sol", "deepseek", "local", "routed")
 everyone = pytest.mark.parametrize("model", EVERYONE)
 STOPS = {"end": "STOP", "tools": "STOP", "length": "MAX_TOKENS", "refusal": "SAFETY"}
-IDS = {"anthropic-messages": anthropic_id, "openai-chat": openai_id, "gemini": gemini_id}
+IDS = {
+    "anthropic-messages": anthropic_id,
+    "openai-chat": openai_id,
+    "openai-responses": openai_id,
+    "gemini": gemini_id,
+}
 
 
 def check(heard: Heard, house: House) -> None:
