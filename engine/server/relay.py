@@ -289,25 +289,23 @@ class Exchange:
         self._first_content = time.monotonic()
         await self._answer.write(held)
         try:
-            await self._rest(stream, chunks)
+            if not stream.ended:
+                await self._rest(stream, chunks)
         except UpstreamError as error:
             self._engine.log(
                 "broke", level="warning", decision=self._decided.decision.id, detail=error.fault.detail
             )
         await self._answer.end(stream.close())
+        if stream.fault is None:
+            await _linger(chunks)
         return SERVED if stream.fault is None else Failed(stream.fault, committed=True)
 
     async def _rest(self, stream: Pipe, chunks: AsyncIterator[bytes]) -> None:
-        """Hand on what comes, to the end. A provider that has said all but does not hang up is not waited for."""
-        loop = asyncio.get_running_loop()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LINGER_SECONDS if stream.ended else None) as patience:
-                async for chunk in chunks:
-                    await self._answer.write(stream.feed(chunk))
-                    if stream.fault is not None:
-                        return
-                    if stream.ended and patience.when() is None:
-                        patience.reschedule(loop.time() + LINGER_SECONDS)
+        """Hand on what comes, to the end; what a provider sends behind its own end is for nobody."""
+        async for chunk in chunks:
+            await self._answer.write(stream.feed(chunk))
+            if stream.ended:
+                return
 
     async def _until_content(self, stream: Pipe, chunks: AsyncIterator[bytes]) -> bytes:
         """What the provider sent up to its first content, translated. Ends too where the stream ends before."""
@@ -418,6 +416,14 @@ def _account_trouble(fault: Fault, attempt: Attempt) -> Fault:
     return replace(
         fault, message=f"endpoint {endpoint.name!r} refused the engine's key{key}: {fault.message}"
     )
+
+
+async def _linger(chunks: AsyncIterator[bytes]) -> None:
+    """Let a provider finish its body, so that the connection can be used again; the client has its answer already."""
+    with suppress(TimeoutError, UpstreamError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            async for _ in chunks:
+                pass
 
 
 def _without_key(fault: Fault, key: str) -> Fault:
