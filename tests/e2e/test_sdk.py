@@ -293,8 +293,8 @@ def streamed(request: pytest.FixtureRequest) -> bool:
 
 
 # Who serves: Anthropic itself, OpenAI's reasoning and plain models, and the vendors who copied OpenAI's format.
-EVERYONE = ("opus", "gpt", "gpt-plain", "deepseek", "local", "routed")
-SEEING = ("opus", "gpt", "gpt-plain", "routed")
+EVERYONE = ("opus", "gpt", "gpt-plain", "sol", "deepseek", "local", "routed")
+SEEING = ("opus", "gpt", "gpt-plain", "sol", "routed")
 THINKING = ("opus", "deepseek", "local", "routed")  # those that show what they think
 ALONE = tuple(model for model in EVERYONE if model != "local")  # local has a chain of others behind it
 
@@ -415,7 +415,7 @@ def test_reasoning_that_is_only_counted(client: Client, house: House, streamed: 
     assert heard.used.thinking > 0
 
 
-@pytest.mark.parametrize("model", [*THINKING, "gpt"])
+@pytest.mark.parametrize("model", [*THINKING, "gpt", "sol"])
 def test_thinking_inside_a_tool_loop(client: Client, house: House, model: str, streamed: bool) -> None:
     """The thought goes back with the call it led to, in whatever way the provider wants it back, or not at all."""
     history = [client.user("[[sim: thinking=I must look.]] [[sim: tool=look]]")]
@@ -445,7 +445,7 @@ def test_a_stop_sequence(client: Client, house: House, model: str, streamed: boo
 @everyone
 def test_the_limit_of_tokens(client: Client, house: House, model: str, streamed: bool) -> None:
     # A reasoning model's limit holds its reasoning too, so the engine does not let it be tiny.
-    limit = 1_100 if model == "gpt" else 30
+    limit = 1_100 if model in ("gpt", "sol") else 30
     heard = client.ask(model, [client.user("[[sim: words=1500]]")], streamed, **client.at_most(limit))
     check(heard, house, client)
     assert heard.used.output == limit
