@@ -10,6 +10,7 @@ Three ideas carry the rest:
 * `raw` is the body as it arrived. A request that leaves in the protocol it came in is forwarded from `raw`.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -172,10 +173,33 @@ class Request:
     body: Mapping[str, Any]
 
 
+Fate = Literal[
+    "converted",  # it is carried, in other words or within other limits
+    "dropped",  # it is not carried; where it was content, something visible stands in its place
+    "refused",  # it would have been dropped, and the policy does not allow that
+]
+Stake = Literal[
+    "content",  # what the model must see to do the work: texts, images, documents, calls, results, tools
+    "offer",  # a tool that would have run at its vendor, which the model has to do without
+    "tuning",  # how the work is done: sampling, limits, efforts, cache marks, names
+    "sealed",  # what only its origin can read, and nobody else misses
+]
+
+
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A field that did not survive a conversation's change of protocol, and why. `path` is dotted, as in
-    `messages.3.content.0`."""
+    """A field that did not come through as it was, and why; what is not named came through. `path` is dotted, as in
+    `messages.3.content.0`, in the words of the canonical form; `stake` says what it was worth."""
 
     path: str
     why: str
+    fate: Fate = "dropped"
+    stake: Stake = "tuning"
+
+    @property
+    def place(self) -> str:
+        """The path as people write it: `messages[3].content[0]`."""
+        return _NUMBER.sub(r"[\1]", self.path)
+
+
+_NUMBER = re.compile(r"\.(\d+)(?![^.])")

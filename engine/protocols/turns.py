@@ -72,7 +72,14 @@ def in_turns(messages: Iterable[Message], limits: Limits, losses: list[Loss], *,
                 continue
             call = open_calls.pop(part.call_id, None)
             if call is None:
-                losses.append(Loss(path, "it answers no call that is still open, so it became text"))
+                losses.append(
+                    Loss(
+                        path,
+                        "it answers no call that is still open, so it became text",
+                        "converted",
+                        "content",
+                    )
+                )
                 turn.parts += [(path, inner) for inner in part.parts]
                 continue
             unanswered.pop(call.id, None)
@@ -82,7 +89,9 @@ def in_turns(messages: Iterable[Message], limits: Limits, losses: list[Loss], *,
             turns.append(turn)
         behind = None
     for call in unanswered.values():
-        losses.append(Loss(call.path, "the call has no result, so an empty one was added"))
+        losses.append(
+            Loss(call.path, "the call has no result, so an empty one was added", "converted", "content")
+        )
         call.answers.results.append((call.path, ToolResult(call.id, ())))
     return turns
 

@@ -194,7 +194,7 @@ def _block(part: Part, path: str, losses: list[Loss]) -> dict[str, Any] | None:
         case Image():
             return _sourced("image", _image_source(part), part, path, losses)
         case Document(media_type=media, base64=data) if data and media not in _READ_INLINE:
-            losses.append(Loss(path, f"documents of the type {media} are not read there"))
+            losses.append(Loss(path, f"documents of the type {media} are not read there", stake="content"))
             return {"type": "text", "text": f"[a document that could not be carried: {part.name or media}]"}
         case Document(name=name):
             block = _sourced("document", _document_source(part), part, path, losses)
@@ -204,7 +204,9 @@ def _block(part: Part, path: str, losses: list[Loss]) -> dict[str, Any] | None:
         case Opaque(kind=kind, sealed=sealed):
             if sealed.origin == ORIGIN:
                 return {"type": kind}
-            losses.append(Loss(path, f"only {sealed.origin} knows content of the kind {kind}"))
+            losses.append(
+                Loss(path, f"only {sealed.origin} knows content of the kind {kind}", stake="content")
+            )
             return None
 
 
@@ -221,7 +223,12 @@ def an_input(arguments: str, path: str, losses: list[Loss]) -> Mapping[str, Any]
     if value is None:
         return {}
     losses.append(
-        Loss(f"{path}.arguments", "they are no JSON object, so they are carried in a field `input`")
+        Loss(
+            f"{path}.arguments",
+            "they are no JSON object, so they are carried in a field `input`",
+            "converted",
+            "content",
+        )
     )
     return {"input": value}
 
@@ -248,7 +255,7 @@ def _thinking(part: Thinking, path: str, losses: list[Loss]) -> dict[str, Any] |
         return {"type": "redacted_thinking"}
     if data.get("signature"):
         return {"type": "thinking", "thinking": part.text}
-    losses.append(Loss(path, "thinking without Anthropic's signature is refused there"))
+    losses.append(Loss(path, "thinking without Anthropic's signature is refused there", stake="sealed"))
     return None
 
 
@@ -259,7 +266,7 @@ def _sourced(
         return {"type": kind, "source": source}
     if "source" in opened(part.sealed, ORIGIN):
         return {"type": kind}
-    losses.append(Loss(path, f"the {kind} is stored where only its origin can read it"))
+    losses.append(Loss(path, f"the {kind} is stored where only its origin can read it", stake="content"))
     return None
 
 

@@ -32,7 +32,7 @@ def repairs(request: Request, model: Model, model_id: str, effort: str) -> Repai
     limit = limit if type(limit) is int else 0
     if moved and 0 < model.output_tokens < limit:
         limit = edits["max_tokens"] = model.output_tokens
-        losses.append(Loss("max_tokens", f"lowered to the {limit} that {model.name} can write"))
+        losses.append(Loss("max_tokens", f"lowered to the {limit} that {model.name} can write", "converted"))
     wanted = request.tuning.reasoning
     if (wanted is None and not effort) or not (moved or effort or messages is not None):
         return Repairs(edits, dropped=tuple(losses))
@@ -117,7 +117,11 @@ def _messages(request: Request, fold_system: bool, losses: list[Loss]) -> list[A
             continue
         foreign = {place for place, part in enumerate(message.parts) if _is_foreign(part)}
         losses += [
-            Loss(f"messages.{at}.content.{place}", "thinking without Anthropic's signature is refused there")
+            Loss(
+                f"messages.{at}.content.{place}",
+                "thinking without Anthropic's signature is refused there",
+                stake="sealed",
+            )
             for place in sorted(foreign)
         ]
         blocks = [block for place, block in enumerate(sent["content"]) if place not in foreign]

@@ -146,7 +146,7 @@ def _add_tuning(
         else:
             body["temperature"] = min(tuning.temperature, NAMES.limits.temperature)
             if tuning.temperature > NAMES.limits.temperature:
-                losses.append(Loss("temperature", f"the most is {NAMES.limits.temperature:g}"))
+                losses.append(Loss("temperature", f"the most is {NAMES.limits.temperature:g}", "converted"))
     if tuning.top_p is not None and ("temperature" not in body or request.protocol == ORIGIN):
         body["top_p"] = tuning.top_p
     elif tuning.top_p is not None and tuning.top_p != 1:
@@ -159,7 +159,7 @@ def _add_tuning(
     if stops:
         body["stop_sequences"] = stops
     if len(stops) < len(tuning.stop):
-        losses.append(Loss("stop", "a stop sequence of nothing but space is refused"))
+        losses.append(Loss("stop", "a stop sequence of nothing but space is refused", "converted"))
     if tuning.user and len(tuning.user) <= NAMES.limits.user_length:
         body["metadata"] = {"user_id": tuning.user}
     elif tuning.user:
@@ -172,7 +172,9 @@ def _add_tuning(
         if tuning.output_schema_strict is False:
             losses.append(
                 Loss(
-                    "response_format.json_schema.strict", "answers follow a schema strictly, or there is none"
+                    "response_format.json_schema.strict",
+                    "answers follow a schema strictly, or there is none",
+                    "converted",
                 )
             )
     if tuning.json_mode:
@@ -186,7 +188,7 @@ def _max_tokens(wanted: int | None, model: Model, losses: list[Loss]) -> int:
     if wanted is None:
         return most
     if wanted > most:
-        losses.append(Loss("max_tokens", f"lowered to the {most} that {model.name} can write"))
+        losses.append(Loss("max_tokens", f"lowered to the {most} that {model.name} can write", "converted"))
     return max(min(wanted, most), 1)
 
 

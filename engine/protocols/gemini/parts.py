@@ -167,10 +167,12 @@ def _part(part: Part, path: str, losses: list[Loss]) -> dict[str, Any] | None:
         case Opaque(sealed=sealed) if sealed.origin == ORIGIN:
             return dict(sealed.data)
         case Opaque(kind=kind, sealed=sealed):
-            losses.append(Loss(path, f"only {sealed.origin} knows content of the kind {kind}"))
+            losses.append(
+                Loss(path, f"only {sealed.origin} knows content of the kind {kind}", stake="content")
+            )
             return None
         case _:
-            losses.append(Loss(path, "it has no place in a message of this role"))
+            losses.append(Loss(path, "it has no place in a message of this role", stake="content"))
             return None
 
 
@@ -192,7 +194,7 @@ def _media(part: Image | Document, path: str, losses: list[Loss]) -> dict[str, A
         return own | {"fileData": {"mimeType": media, "fileUri": part.url, **own.get("fileData", {})}}
     if "fileData" in own:
         return own
-    losses.append(Loss(path, f"the {kind} is stored where only its origin can read it"))
+    losses.append(Loss(path, f"the {kind} is stored where only its origin can read it", stake="content"))
     return {"text": f"[a {kind} that could not be carried]"}
 
 
@@ -223,7 +225,12 @@ def an_args(arguments: str, path: str, losses: list[Loss]) -> Mapping[str, Any]:
     if value is None:
         return {}
     losses.append(
-        Loss(f"{path}.arguments", "they are no JSON object, so they are carried in a field `input`")
+        Loss(
+            f"{path}.arguments",
+            "they are no JSON object, so they are carried in a field `input`",
+            "converted",
+            "content",
+        )
     )
     return {"input": value}
 

@@ -90,7 +90,7 @@ def _content(content: Any, at: int, signs: bool, moved: bool, losses: list[Loss]
     for place, part in enumerate(parts):
         path = f"contents.{at}.parts.{place}"
         if part.get("thought") is True and (is_foreign(_signature(part)) or foreign):
-            losses.append(Loss(path, "thinking goes back to the vendor that signed it alone"))
+            losses.append(Loss(path, "thinking goes back to the vendor that signed it alone", stake="sealed"))
             continue
         own = {key: value for key, value in part.items() if not is_foreign(value)}
         if signs and bare and part in calls and not _signature(own):

@@ -24,7 +24,7 @@ def plan(wanted: Reasoning | None, max_tokens: int | None, model: Model, model_i
     losses: list[Loss] = []
     most = model.output_tokens
     if max_tokens is not None and 0 < most < max_tokens:
-        losses.append(Loss("max_tokens", f"lowered to the {most} that {model.name} can write"))
+        losses.append(Loss("max_tokens", f"lowered to the {most} that {model.name} can write", "converted"))
         max_tokens = most
     config = None if wanted is None else _config(wanted, model, model_id, losses)
     return Plan(config, _room(config, max_tokens, model, model_id, losses), losses)
@@ -88,6 +88,8 @@ def _room(
     least = min(NAMES.limits.completion_tokens, most)
     if max_tokens < least:
         # Thoughts count against the limit: with less the model would answer nothing at all.
-        losses.append(Loss("max_tokens", f"raised to {least}, because the model thinks inside it"))
+        losses.append(
+            Loss("max_tokens", f"raised to {least}, because the model thinks inside it", "converted")
+        )
         return least
     return max_tokens

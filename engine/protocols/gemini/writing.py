@@ -128,11 +128,11 @@ def _add_thinking(parts: list[dict[str, Any]], thinking: Thinking, path: str, lo
     own = opened(thinking.sealed, ORIGIN)
     if "call" in own:
         if thinking.text:  # a client joined the summary before a call and the call's signature
-            losses.append(Loss(path, "a summary of thoughts is not read again"))
+            losses.append(Loss(path, "a summary of thoughts is not read again", stake="sealed"))
         return
     signature = own.get("thoughtSignature")
     if not signature:
-        losses.append(Loss(path, "thinking goes back to the vendor that signed it alone"))
+        losses.append(Loss(path, "thinking goes back to the vendor that signed it alone", stake="sealed"))
     elif thinking.text:
         parts.append({"text": thinking.text, "thought": True, "thoughtSignature": signature})
     elif parts and parts[-1].keys() == {"text"}:
@@ -156,7 +156,7 @@ def _user_parts(
     parts += behind
     for path, part in turn.parts:
         if isinstance(part, Thinking):
-            losses.append(Loss(path, "it has no place in a message of this role"))
+            losses.append(Loss(path, "it has no place in a message of this role", stake="sealed"))
         else:
             _add(parts, write_part(part, path, losses))
     return parts
@@ -258,7 +258,9 @@ def _config(
     if stops:
         found["stopSequences"] = stops
     if len(stops) < len(tuning.stop):
-        losses.append(Loss("stop", f"at most {NAMES.limits.stop_sequences} stop sequences are taken"))
+        losses.append(
+            Loss("stop", f"at most {NAMES.limits.stop_sequences} stop sequences are taken", "converted")
+        )
     if tuning.user:
         losses.append(Loss("user", "there is no field for it"))
     _add_format(found, request, model_id, has_tools, losses)

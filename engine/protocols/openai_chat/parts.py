@@ -251,7 +251,7 @@ def write_reasoning(thinkings: list[tuple[str, Thinking]], losses: list[Loss]) -
     for path, thinking in thinkings:
         data = opened(thinking.sealed, ORIGIN)
         if not data:
-            losses.append(Loss(path, "thinking belongs to the vendor that wrote it"))
+            losses.append(Loss(path, "thinking belongs to the vendor that wrote it", stake="sealed"))
             continue
         if "content" in data:
             fields.setdefault("content", []).append(data["content"])
@@ -305,7 +305,9 @@ def _part(part: Part, path: str, losses: list[Loss], home: bool) -> dict[str, An
                 f"data:{part.media_type or 'image/png'};base64,{part.base64}" if part.base64 else ""
             )
             if not url:
-                losses.append(Loss(path, "the image is stored where only its origin can read it"))
+                losses.append(
+                    Loss(path, "the image is stored where only its origin can read it", stake="content")
+                )
                 return {"type": "text", "text": "[an image that could not be carried]"}
             image = {"url": url, "detail": part.detail} if part.detail else {"url": url}
             return {"type": "image_url", "image_url": image}
@@ -314,10 +316,12 @@ def _part(part: Part, path: str, losses: list[Loss], home: bool) -> dict[str, An
         case Opaque(kind=kind, sealed=sealed) if sealed.origin == ORIGIN:
             return {"type": kind}
         case Opaque(kind=kind, sealed=sealed):
-            losses.append(Loss(path, f"only {sealed.origin} knows content of the kind {kind}"))
+            losses.append(
+                Loss(path, f"only {sealed.origin} knows content of the kind {kind}", stake="content")
+            )
             return None
         case Thinking() | ToolCall():
-            losses.append(Loss(path, "it has no place in a message of this role"))
+            losses.append(Loss(path, "it has no place in a message of this role", stake="content"))
             return None
         case _:
             return None
@@ -337,6 +341,6 @@ def _document(part: Document, path: str, losses: list[Loss], home: bool) -> dict
     if "file" in own or (home and part.url):
         file = {"filename": part.name} if part.name else {}
         return {"type": "file", "file": file | ({"file_data": part.url} if part.url else {})}
-    losses.append(Loss(path, "a document can only be sent inline here"))
+    losses.append(Loss(path, "a document can only be sent inline here", stake="content"))
     where = part.url or part.name or "stored at its vendor"
     return {"type": "text", "text": f"[a document that could not be carried: {where}]"}

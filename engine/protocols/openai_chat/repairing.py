@@ -46,7 +46,9 @@ def _fit_length(
     if type(wanted) is not int:
         return []
     if 0 < model.output_tokens < wanted:
-        losses.append(Loss(field, f"lowered to the {model.output_tokens} that {model.name} can write"))
+        losses.append(
+            Loss(field, f"lowered to the {model.output_tokens} that {model.name} can write", "converted")
+        )
         edits[field] = wanted = model.output_tokens
     if field == "max_tokens" and NAMES.is_model("completion_tokens", model_id):
         edits.pop(field, None)

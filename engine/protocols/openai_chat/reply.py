@@ -204,5 +204,5 @@ def _message(reply: Reply, context: ReplyContext, losses: list[Loss]) -> dict[st
 
 def no_place(part: Part, path: str) -> Loss:
     if isinstance(part, Opaque):
-        return Loss(path, f"only {part.sealed.origin} knows content of the kind {part.kind}")
-    return Loss(path, "an assistant's message has no place for it here")
+        return Loss(path, f"only {part.sealed.origin} knows content of the kind {part.kind}", stake="content")
+    return Loss(path, "an assistant's message has no place for it here", stake="content")

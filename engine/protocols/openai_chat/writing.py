@@ -106,7 +106,7 @@ def _add_assistant(written: list[dict[str, Any]], turn: Turn, losses: list[Loss]
             case Thinking():
                 pass
             case _:
-                losses.append(Loss(path, "it has no place in an assistant's message"))
+                losses.append(Loss(path, "it has no place in an assistant's message", stake="content"))
     fields = write_reasoning(thinkings, losses)
     text = "".join(texts)
     spoken = fields.pop("content", None)
@@ -137,7 +137,14 @@ def _add_result(
         else:
             others.append((f"{path}.content.{at}", part))
     if result.is_error:
-        losses.append(Loss(f"{path}.is_error", "a tool's failure has no mark here; its text stays"))
+        losses.append(
+            Loss(
+                f"{path}.is_error",
+                "a tool's failure has no mark here; its text stays",
+                "converted",
+                "content",
+            )
+        )
     if result.cache_control is not None:
         losses.append(Loss(f"{path}.cache_control", "there is no place for it in a tool message"))
     own = opened(result.sealed, ORIGIN)
@@ -247,7 +254,9 @@ def _add_tuning(
     if tuning.stop:
         body["stop"] = list(tuning.stop[: NAMES.limits.stop_sequences])
         if len(tuning.stop) > NAMES.limits.stop_sequences:
-            losses.append(Loss("stop", f"at most {NAMES.limits.stop_sequences} stop sequences are taken"))
+            losses.append(
+                Loss("stop", f"at most {NAMES.limits.stop_sequences} stop sequences are taken", "converted")
+            )
     if tuning.user and len(tuning.user) <= NAMES.limits.user_length:
         body["user"] = tuning.user
     elif tuning.user:
@@ -282,10 +291,16 @@ def _add_max_tokens(
     least = NAMES.limits.completion_tokens
     if reasons and wanted < least:
         # A reasoning model thinks inside this limit: with less it would answer nothing at all.
-        losses.append(Loss("max_tokens", f"raised to {least}, because the model thinks inside it"))
+        losses.append(
+            Loss("max_tokens", f"raised to {least}, because the model thinks inside it", "converted")
+        )
         wanted = least
     if model.output_tokens and wanted > model.output_tokens:
-        losses.append(Loss("max_tokens", f"lowered to the {model.output_tokens} that {model.name} can write"))
+        losses.append(
+            Loss(
+                "max_tokens", f"lowered to the {model.output_tokens} that {model.name} can write", "converted"
+            )
+        )
         wanted = model.output_tokens
     body["max_completion_tokens" if reasons else "max_tokens"] = wanted
 

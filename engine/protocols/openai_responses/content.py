@@ -121,10 +121,12 @@ def _part(part: Part, path: str, losses: list[Loss]) -> dict[str, Any] | None:
         case Opaque(kind=kind, sealed=sealed) if sealed.origin == ORIGIN:
             return {"type": kind}
         case Opaque(kind=kind, sealed=sealed):
-            losses.append(Loss(path, f"only {sealed.origin} knows content of the kind {kind}"))
+            losses.append(
+                Loss(path, f"only {sealed.origin} knows content of the kind {kind}", stake="content")
+            )
             return None
         case _:
-            losses.append(Loss(path, "it has no place in a message of this role"))
+            losses.append(Loss(path, "it has no place in a message of this role", stake="content"))
             return None
 
 
@@ -136,7 +138,7 @@ def _image(part: Image, path: str, losses: list[Loss]) -> dict[str, Any]:
         return written | {"image_url": part.url}
     if "file_id" in opened(part.sealed, ORIGIN):
         return written
-    losses.append(Loss(path, "the image is stored where only its origin can read it"))
+    losses.append(Loss(path, "the image is stored where only its origin can read it", stake="content"))
     return {"type": "input_text", "text": NO_PICTURE}
 
 
@@ -152,5 +154,5 @@ def _document(part: Document, path: str, losses: list[Loss]) -> dict[str, Any]:
         return {"type": "input_file", "file_url": part.url}  # which takes no name beside it
     if "file_id" in opened(part.sealed, ORIGIN):
         return {"type": "input_file"} | named
-    losses.append(Loss(path, "the document is stored where only its origin can read it"))
+    losses.append(Loss(path, "the document is stored where only its origin can read it", stake="content"))
     return {"type": "input_text", "text": f"[a document that could not be carried: {part.name or 'unnamed'}]"}

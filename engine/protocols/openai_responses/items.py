@@ -152,11 +152,15 @@ def write_reasoning(thinking: Thinking, path: str, losses: list[Loss]) -> dict[s
     are not stored."""
     data = opened(thinking.sealed, ORIGIN)
     if not data:
-        losses.append(Loss(path, "thinking belongs to the vendor that wrote it"))
+        losses.append(Loss(path, "thinking belongs to the vendor that wrote it", stake="sealed"))
         return None
     if not data.get("encrypted_content"):
         losses.append(
-            Loss(path, "reasoning that is not encrypted inside it can only be found where it is stored")
+            Loss(
+                path,
+                "reasoning that is not encrypted inside it can only be found where it is stored",
+                stake="sealed",
+            )
         )
         return None
     return {"type": "reasoning", "summary": summary_of(thinking.text), **data}

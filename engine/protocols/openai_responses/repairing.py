@@ -26,7 +26,11 @@ def repairs(request: Request, model: Model, model_id: str, effort: str) -> Repai
     wanted = body.get("max_output_tokens")
     if moved and type(wanted) is int and 0 < model.output_tokens < wanted:
         losses.append(
-            Loss("max_output_tokens", f"lowered to the {model.output_tokens} that {model.name} can write")
+            Loss(
+                "max_output_tokens",
+                f"lowered to the {model.output_tokens} that {model.name} can write",
+                "converted",
+            )
         )
         edits["max_output_tokens"] = model.output_tokens
     if effort or (moved and body.get("reasoning") is not None):
@@ -77,7 +81,7 @@ def _fit_input(body: Mapping[str, Any], losses: list[Loss]) -> list[Any] | None:
             continue
         secret = item.get("encrypted_content")
         if isinstance(secret, str) and from_signature(secret) is not None:
-            losses.append(Loss(f"input.{at}", "thinking belongs to the vendor that wrote it"))
+            losses.append(Loss(f"input.{at}", "thinking belongs to the vendor that wrote it", stake="sealed"))
             changed = True
         elif unstored and not secret and "id" in item:
             fitted.append({key: value for key, value in item.items() if key != "id"})

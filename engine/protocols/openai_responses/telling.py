@@ -237,11 +237,17 @@ class EventWriter:
                 return added
             case Opaque(kind=kind, sealed=sealed):
                 self._losses.append(
-                    Loss(f"content.{index}", f"only {sealed.origin} knows content of the kind {kind}")
+                    Loss(
+                        f"content.{index}",
+                        f"only {sealed.origin} knows content of the kind {kind}",
+                        stake="content",
+                    )
                 )
                 return []
             case _:
-                self._losses.append(Loss(f"content.{index}", "a model's answer has no place for it here"))
+                self._losses.append(
+                    Loss(f"content.{index}", "a model's answer has no place for it here", stake="content")
+                )
                 return []
 
     def _add(self, kind: str, prefix: str, fields: dict[str, Any]) -> tuple[_Item, list[bytes]]:

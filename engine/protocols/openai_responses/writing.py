@@ -116,9 +116,11 @@ def _add_spoken(items: list[dict[str, Any]], part: Part, path: str, losses: list
         case Opaque(sealed=sealed) if sealed.origin == ORIGIN:
             items.append(dict(sealed.data))
         case Opaque(kind=kind, sealed=sealed):
-            losses.append(Loss(path, f"only {sealed.origin} knows content of the kind {kind}"))
+            losses.append(
+                Loss(path, f"only {sealed.origin} knows content of the kind {kind}", stake="content")
+            )
         case _:
-            losses.append(Loss(path, "it has no place in an assistant's message"))
+            losses.append(Loss(path, "it has no place in an assistant's message", stake="content"))
 
 
 def _add_text(items: list[dict[str, Any]], part: Text, path: str, losses: list[Loss]) -> None:
@@ -145,7 +147,14 @@ def _add_text(items: list[dict[str, Any]], part: Text, path: str, losses: list[L
 def _result(result: ToolResult, path: str, customs: set[str], losses: list[Loss]) -> dict[str, Any]:
     content = _content([(f"{path}.content.{at}", part) for at, part in enumerate(result.parts)], losses)
     if result.is_error:
-        losses.append(Loss(f"{path}.is_error", "a tool's failure has no mark here; its text stays"))
+        losses.append(
+            Loss(
+                f"{path}.is_error",
+                "a tool's failure has no mark here; its text stays",
+                "converted",
+                "content",
+            )
+        )
     if result.cache_control is not None:
         losses.append(Loss(f"{path}.cache_control", "OpenAI caches without being asked"))
     report_foreign(result.sealed, ORIGIN, path, losses)
@@ -220,10 +229,16 @@ def limit_for(wanted: int, model: Model, model_id: str, losses: list[Loss]) -> i
     least = NAMES.limits.completion_tokens if NAMES.is_model("reasons", model_id) else LEAST_TOKENS
     if wanted < least:
         # A reasoning model thinks inside this limit: with less it would answer nothing at all.
-        losses.append(Loss("max_tokens", f"raised to {least}, the least that {model_id} can do with"))
+        losses.append(
+            Loss("max_tokens", f"raised to {least}, the least that {model_id} can do with", "converted")
+        )
         return least
     if 0 < model.output_tokens < wanted:
-        losses.append(Loss("max_tokens", f"lowered to the {model.output_tokens} that {model.name} can write"))
+        losses.append(
+            Loss(
+                "max_tokens", f"lowered to the {model.output_tokens} that {model.name} can write", "converted"
+            )
+        )
         return model.output_tokens
     return wanted
 
