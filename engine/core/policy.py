@@ -15,7 +15,8 @@ Inputs = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """What a rule does. Exactly one of `use` and `choose` is set; names are models, tiers or `requested`."""
+    """What a rule does. Exactly one of `use` and `choose` is set; names are models, tiers, plans or
+    `requested`."""
 
     use: str = ""
     choose: tuple[str, ...] = ()
@@ -56,6 +57,15 @@ class Failover:
     chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     attempts: int = 3
     deadline_seconds: float = 90.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Steps that are tried in order, the next where evidence says that the one before failed. Each step is the name
+    of a model, a tier or `requested`."""
+
+    name: str
+    steps: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +144,8 @@ class Policy(Protocol):
     @property
     def failover(self) -> Failover: ...
     @property
+    def plans(self) -> Mapping[str, Plan]: ...
+    @property
     def learners(self) -> Mapping[str, Learner]: ...
     @property
     def budgets(self) -> tuple[Budget, ...]: ...
@@ -153,6 +165,11 @@ class Policy(Protocol):
 
     def explain(self, inputs: Inputs) -> Verdict:
         """The same verdict, with every rule's result and the values of its sub-expressions in the trace."""
+        ...
+
+    def escalates(self, plan: str, inputs: Inputs) -> bool:
+        """Whether evidence says that this plan's step failed, so that its next one takes over; an error says so
+        too."""
         ...
 
     def may_explore(self, learner: str, inputs: Inputs) -> bool:

@@ -13,6 +13,7 @@ from engine.core.errors import Problem
 from engine.documents import Document, Path, did_you_mean, shipped_json
 from engine.policy.catalog import Page, said_twice
 from engine.policy.phrases import INPUT_SCHEMA
+from engine.policy.plans import check_plans
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,7 @@ def check_policy(page: Page, known: Known) -> Iterator[Problem]:
     yield from _check_names_once(page)
     yield from _check_order(page)
     yield from _check_targets(page, known)
+    yield from check_plans(page, known.models, known.catalog, known.complete)
     yield from _check_learners(page)
     yield from _check_values(page)
     if known.catalog is not None:
@@ -139,12 +141,29 @@ def _rule_at(page: Page, index: int) -> str:
 
 
 def _check_targets(page: Page, known: Known) -> Iterator[Problem]:
+    plans = tuple(page.section("plans"))
     for path, name in _named_targets(page):
         if name in known.targets:
             yield from _check_tier(page, path, name, known)
+        elif name in plans:
+            yield from _check_plan_here(page, path, name)
         elif known.complete:
-            message = f"there is no model or tier {name!r}"
-            yield page.document.problem(path, "WV301", message, did_you_mean(name, known.targets))
+            message = (
+                f"there is no model, tier or plan {name!r}"
+                if plans
+                else f"there is no model or tier {name!r}"
+            )
+            yield page.document.problem(path, "WV301", message, did_you_mean(name, (*known.targets, *plans)))
+
+
+def _check_plan_here(page: Page, path: Path, name: str) -> Iterator[Problem]:
+    """Plans stand where a session's work is given to somebody: in rules, and in the default."""
+    if path[0] not in ("rules", "default"):
+        message = f"{name!r} is a plan, and this needs a single model"
+        yield page.document.problem(path, "WV330", message, "name a model or a tier")
+    elif path[0] == "rules" and page.data["rules"][path[1]].get("guard") is True:
+        message = f"a guard speaks for one request, and {name!r} is a plan for a whole session"
+        yield page.document.problem(path, "WV330", message, "name a model or a tier")
 
 
 def _named_targets(page: Page) -> Iterator[tuple[Path, str]]:

@@ -47,6 +47,8 @@ CODES: Mapping[str, str] = {
     "WV321": "Something is declared that this version reads and checks, but does not act on yet.",
     "WV322": "A canary lacks a guard of the policy it stands in for.",
     "WV323": "A rule names a model that cannot carry the requests the rule is for.",
+    "WV330": "The name of a plan means something else, or stands where no plan can.",
+    "WV331": "A plan's next step is of a lower tier than the one that failed.",
     "WV407": "The rules may together cost more than is allowed.",
     "WV501": "A case does not come out as expected.",
     "WV502": "The cases fire fewer rules than demanded.",

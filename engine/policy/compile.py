@@ -12,6 +12,7 @@ from engine.policy.evaluate import CompiledPolicy, Rule, Worth
 from engine.policy.expression import Rung, compile_ladder
 from engine.policy.limits import deadline
 from engine.policy.phrases import Phrases
+from engine.policy.plans import read_plans
 
 _DEFAULT_REASON = "no rule matched"
 
@@ -24,6 +25,12 @@ def compile_policy(page: Page, phrases: Phrases) -> CompiledPolicy:
         name=page.data["metadata"]["name"],
         pinning=_pinning(page.section("pinning")),
         failover=_failover(page.section("failover")),
+        plans=read_plans(page),
+        escalating={
+            name: phrases.at["plans", name, "escalate", "when"]
+            for name, value in page.section("plans").items()
+            if "escalate" in value
+        },
         learners={name: _learner(name, value) for name, value in page.section("learners").items()},
         rules=rules,
         default=_default(page.section("default")),

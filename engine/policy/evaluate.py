@@ -15,7 +15,18 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from engine.core.decision import Step
-from engine.core.policy import Budget, Clock, Failover, Inputs, Learner, Pinning, Reuse, Rollout, Verdict
+from engine.core.policy import (
+    Budget,
+    Clock,
+    Failover,
+    Inputs,
+    Learner,
+    Pinning,
+    Plan,
+    Reuse,
+    Rollout,
+    Verdict,
+)
 from engine.policy.expression import EvaluationError, Expression, Ladder, Match, with_variables
 from engine.policy.limits import Deadline
 
@@ -50,6 +61,8 @@ class CompiledPolicy:
     name: str
     pinning: Pinning
     failover: Failover
+    plans: Mapping[str, Plan]
+    escalating: Mapping[str, Expression]  # plan -> the condition for its next step
     learners: Mapping[str, Learner]
     rules: tuple[Rule, ...]
     default: Verdict
@@ -124,6 +137,16 @@ class CompiledPolicy:
         verdict = self.default if decisive is None else decisive.verdict
         last = self.default.trace if decisive is None else ()
         return Verdict(verdict.rule, verdict.source, verdict.action, reason, (*steps, *last, *problem))
+
+    def escalates(self, plan: str, inputs: Inputs) -> bool:
+        """Where a plan says nothing, a failed test run does."""
+        condition = self.escalating.get(plan)
+        if condition is None:
+            return bool(inputs["features"]["session_test_failures"])
+        try:
+            return condition.evaluate(with_variables(self.variables, inputs)) is True
+        except EvaluationError:
+            return True
 
     def may_explore(self, learner: str, inputs: Inputs) -> bool:
         condition = self.exploring.get(learner)

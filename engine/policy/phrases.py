@@ -88,6 +88,9 @@ def _places(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
                 yield ("outcomes", index, "when"), "bool"
             if isinstance(outcome.get("reward"), str):
                 yield ("outcomes", index, "reward"), "number"
+    for name, plan in (data.get("plans") or {}).items():
+        if "when" in plan.get("escalate", {}):
+            yield ("plans", name, "escalate", "when"), "bool"
     for name, learner in (data.get("learners") or {}).items():
         if "when" in learner.get("explore", {}):
             yield ("learners", name, "explore", "when"), "bool"
