@@ -1,0 +1,18 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+NAMES = ("anthropic_messages", "openai_chat", "openai_responses", "gemini")
+
+
+def test_the_translation_benchmark_tells_both_rates_of_every_direction() -> None:
+    command = [sys.executable, "tests/benchmarks/translate.py", "--quick", "--json"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120).stdout
+    line = json.loads(told.splitlines()[-1])
+    directions = {f"{client}>{provider}" for client in NAMES for provider in NAMES}
+    assert line["events_per_second"].keys() == line["mb_per_second"].keys() == directions
+    assert line["min_events_per_second"] == min(line["events_per_second"].values()) > 0
+    assert line["min_mb_per_second"] == min(line["mb_per_second"].values()) > 0
+    assert all(0 < share < 1 for share in line["json_share"].values())
