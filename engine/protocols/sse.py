@@ -2,10 +2,10 @@
 
 A frame is an event's name and its data; comments, ids and frames without data vanish (WHATWG HTML, section
 9.2). Lines end in LF, CRLF or CR; a CR counts at once and swallows the LF that may follow it in the next
-chunk. Nothing is decoded before a frame is whole, so a character split between chunks is safe. A frame the
+chunk. Nothing is decoded before a line is whole, so a character split between chunks is safe. A frame the
 stream ends in without its blank line is given all the same: some providers close right behind `[DONE]`.
 
-The work is linear in the bytes whatever their chunking: pieces are kept in a list until a blank line is seen.
+The work is linear in the bytes whatever their chunking: pieces of a line are kept in a list until it ends.
 """
 
 from engine.core.errors import Fault, UpstreamError
@@ -15,16 +15,19 @@ Frame = tuple[bytes, bytes]  # the event's name, empty where it has none, and it
 LONGEST_FRAME = 10_000_000  # bytes; a provider that sends more without a blank line is broken
 
 _BOM = b"\xef\xbb\xbf"
+_LF, _CR = 10, 13
 
 
 class Frames:
     """Feed bytes, get frames. Raises UpstreamError where a frame is longer than LONGEST_FRAME."""
 
-    __slots__ = ("_after_cr", "_began", "_longest", "_pieces", "_size")
+    __slots__ = ("_after_cr", "_began", "_data", "_longest", "_name", "_pieces", "_size")
 
     def __init__(self, longest: int = LONGEST_FRAME) -> None:
-        self._pieces: list[bytes] = []
-        self._size = 0
+        self._name = b""
+        self._data: list[bytes] = []  # lines of the frame that has not ended
+        self._pieces: list[bytes] = []  # of the line that has not ended
+        self._size = 0  # bytes of the pieces, and of data that is not one plain line
         self._began = False
         self._after_cr = False
         self._longest = longest
@@ -32,40 +35,74 @@ class Frames:
     def feed(self, chunk: bytes) -> list[Frame]:
         if not self._began:
             chunk = self._without_bom(chunk)
-        if self._after_cr or b"\r" in chunk:
-            chunk = self._with_plain_lines(chunk)
+        if self._after_cr and chunk:
+            chunk = chunk.removeprefix(b"\n")
+            self._after_cr = False
         if not chunk:
             return []
-        if b"\n\n" not in chunk and not (chunk[0] == 10 and self._pieces and self._pieces[-1][-1] == 10):
-            self._keep(chunk)
-            return []
-        if self._pieces:
-            self._pieces.append(chunk)
-            chunk = b"".join(self._pieces)
-        *blocks, rest = chunk.split(b"\n\n")
-        self._pieces, self._size = [], 0
+        lines = chunk.splitlines()  # which bytes do at LF, CRLF and CR, and nowhere else
+        last = chunk[-1]
+        rest = b""
+        if last == _CR:
+            self._after_cr = True
+        elif last != _LF:
+            rest = lines.pop()
+        if self._pieces and lines:
+            pieces = b"".join(self._pieces)
+            lines[0] = pieces + lines[0]
+            self._pieces = []
+            self._size -= len(pieces)
+        frames = self._read(lines) if lines else []
         if rest:
-            self._keep(rest)
-        frames = []
-        for block in blocks:
-            if len(block) > self._longest:
-                raise _too_long(self._longest)
-            frame = parse(block)
-            if frame is not None:
-                frames.append(frame)
+            self._pieces.append(rest)
+            self._grow(len(rest))
         return frames
 
     def close(self) -> list[Frame]:
         rest = b"".join(self._pieces)
-        self._pieces, self._size = [], 0
-        frame = parse(rest)
-        return [] if frame is None else [frame]
+        self._pieces = []
+        return self._read([rest, b""])
 
-    def _keep(self, piece: bytes) -> None:
-        self._pieces.append(piece)
-        self._size += len(piece)
+    def _read(self, lines: list[bytes]) -> list[Frame]:
+        frames: list[Frame] = []
+        data = self._data
+        for line in lines:
+            if not line:
+                if data:
+                    self._end(frames)
+                self._name = b""
+            elif not data and line.startswith(b"data: "):
+                data.append(line[6:])
+            elif line.startswith(b"event: "):
+                self._name = line[7:]
+            else:
+                self._read_rare(line)
+        return frames
+
+    def _end(self, frames: list[Frame]) -> None:
+        data = self._data
+        joined = data[0] if len(data) == 1 else b"\n".join(data)
+        if len(joined) > self._longest:
+            raise _too_long(self._longest)
+        if joined:
+            frames.append((self._name, joined))
+        data.clear()
+        self._size = 0
+
+    def _read_rare(self, line: bytes) -> None:
+        """What is rarely seen: fields without a space, and data of several lines. Everything else says nothing."""
+        name, _, value = line.partition(b":")
+        if name == b"data":
+            self._data.append(value.removeprefix(b" "))
+            self._grow(len(value) + 1)
+        elif name == b"event":
+            self._name = value.removeprefix(b" ")
+
+    def _grow(self, size: int) -> None:
+        self._size += size
         if self._size > self._longest:
             self._pieces, self._size = [], 0
+            self._data.clear()
             raise _too_long(self._longest)
 
     def _without_bom(self, chunk: bytes) -> bytes:
@@ -75,31 +112,6 @@ class Frames:
             return b""
         self._pieces, self._size, self._began = [], 0, True
         return head.removeprefix(_BOM)
-
-    def _with_plain_lines(self, chunk: bytes) -> bytes:
-        if not chunk:
-            return chunk
-        if self._after_cr and chunk[0] == 10:
-            chunk = chunk[1:]
-        self._after_cr = chunk.endswith(b"\r")
-        return chunk.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-
-
-def parse(block: bytes) -> Frame | None:
-    """One frame from the lines between two blank lines; None where they hold no data."""
-    if block.startswith(b"data: ") and b"\n" not in block:
-        return b"", block[6:]
-    name = b""
-    data: list[bytes] = []
-    for line in block.split(b"\n"):
-        if line.startswith(b"data:"):
-            data.append(line[6:] if line.startswith(b"data: ") else line[5:])
-        elif line.startswith(b"event:"):
-            name = line[7:] if line.startswith(b"event: ") else line[6:]
-        elif line == b"data":
-            data.append(b"")
-    joined = data[0] if len(data) == 1 else b"\n".join(data)
-    return (name, joined) if joined else None
 
 
 def frame(data: bytes, name: bytes = b"") -> bytes:

@@ -72,9 +72,22 @@ def test_an_event_without_end_is_an_error(size: int) -> None:
         frames([b"x" * size] * 20_000)
 
 
+def test_an_event_of_endless_lines_is_an_error() -> None:
+    stream = b"data: some words\n" * 2_000
+    for size in (1, 17, 20, len(stream)):
+        with pytest.raises(UpstreamError):
+            frames([stream[at : at + size] for at in range(0, len(stream), size)])
+
+
 def test_one_event_that_is_too_long_is_an_error() -> None:
     with pytest.raises(UpstreamError):
         Frames(longest=100).feed(b"data: " + b"x" * 200 + b"\n\n")
+
+
+def test_many_events_that_are_not_too_long_are_none() -> None:
+    stream = (b": keep-alive\n\ndata: " + b"x" * 90 + b"\n\n") * 500
+    for size in (1, 7, 333, len(stream)):
+        assert len(frames([stream[at : at + size] for at in range(0, len(stream), size)], 100)) == 500
 
 
 def test_a_frame_written_is_a_frame_read() -> None:
