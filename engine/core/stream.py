@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from engine.core.conversation import Opaque, Part, Sealed, Text, Thinking, ToolCall
 from engine.core.errors import Fault, StreamOrderError
 from engine.core.reply import Reply, Stop, Usage
+from engine.core.values import quick
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Started:
     usage: Usage | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class PartOpened:
     """A part begins. Its text or arguments are empty and grow; kinds that do not stream come whole."""
@@ -37,6 +39,7 @@ class PartOpened:
     part: Part
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class PartGrew:
     """More of the part's text, thinking, or argument JSON, whichever the part is made of."""
@@ -45,6 +48,7 @@ class PartGrew:
     text: str
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class PartClosed:
     """The part is complete; `sealed` is what the vendor added at its end (a thinking signature)."""

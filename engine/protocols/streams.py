@@ -52,15 +52,20 @@ class StreamReader(ABC):
 
     def feed(self, chunk: bytes) -> list[Event]:
         events: list[Event] = []
-        if self._ended:
-            return events
-        if not self._began and not self._begin(chunk):
+        ended = self._ended
+        if ended or not (self._began or self._begin(chunk)):
             return events
         try:
             if self._whole is not None:
                 self._keep(chunk)
                 return events
-            self._read_frames(chunk, events)
+            skip = self.skip if self.content_started else None
+            for _, data in self._frames.feed(chunk):
+                if skip is not None and skip(data):
+                    continue
+                self._read(data, events)
+                if self._ended:
+                    return events
         except UpstreamError as error:
             self._break(error.fault, events)
         except MALFORMED as error:
@@ -111,15 +116,6 @@ class StreamReader(ABC):
         if self._whole_size > LONGEST_FRAME:
             self._whole = []
             raise ValueError(f"a reply of more than {LONGEST_FRAME:,} bytes")
-
-    def _read_frames(self, chunk: bytes, events: list[Event]) -> None:
-        skip = self.skip if self.content_started else None
-        for _, data in self._frames.feed(chunk):
-            if skip is not None and skip(data):
-                continue
-            self._read(data, events)
-            if self._ended:
-                return
 
     def _break(self, fault: Fault, events: list[Event]) -> None:
         self._ended = True
