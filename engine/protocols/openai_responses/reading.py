@@ -78,11 +78,18 @@ def read_request(body: Mapping[str, Any], raw: bytes) -> Request:
 
 
 def _once(tools: list[Tool]) -> tuple[Tool, ...]:
-    """A tool that was found by a search is also among those that were offered."""
-    found: dict[tuple[str, str], Tool] = {}
+    """A tool that was found by a search is also among those that were offered. Hosted tools have no names of their
+    own: two servers are two tools."""
+    kept: list[Tool] = []
+    names: set[str] = set()
     for tool in tools:
-        found.setdefault((tool.kind, tool.name), tool)
-    return tuple(found.values())
+        if tool.kind != "function" and tool in kept:
+            continue
+        if tool.kind == "function" and tool.name in names:
+            continue
+        names.add(tool.name)
+        kept.append(tool)
+    return tuple(kept)
 
 
 class _Conversation:

@@ -256,3 +256,10 @@ def test_a_malformed_request_names_the_field(body: dict[str, Any], path: str) ->
 
 def test_what_is_stored_at_the_vendor_needs_no_input() -> None:
     assert RESPONSES.read_request({"model": "m", "previous_response_id": "resp_1"}, b"").messages == ()
+
+
+def test_hosted_tools_of_one_kind_are_all_kept(asked: Callable[..., Request]) -> None:
+    servers = [{"type": "mcp", "server_label": label, "server_url": f"https://{label}"} for label in "ab"]
+    found = {"type": "tool_search_output", "id": "ts_1", "tools": [servers[0]]}
+    tools = asked({"role": "user", "content": "hi"}, found, tools=servers).tools
+    assert [tool.sealed.data["server_label"] for tool in tools if tool.sealed is not None] == ["a", "b"]
