@@ -3,15 +3,16 @@
 A policy's own tests and the running engine choose by this same code.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from engine.core.catalog import Catalog, Model
 from engine.core.cost import cost_usd
 from engine.core.decision import Source
-from engine.core.policy import Action, Inputs, Policy, Verdict
-from engine.core.ports import Trust
+from engine.core.policy import Action, Inputs, Learner, Policy, Verdict
+from engine.core.ports import Option, Task, Trust
 from engine.core.reply import Usage
+from engine.learning.grams import grams_of
 from engine.policy.gate import GateCandidate, GateResult, pass_gate
 from engine.routing.eligible import Pool
 from engine.routing.targets import guarded, named
@@ -31,48 +32,81 @@ class Bench:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A model, and who chose it why. `gate` is what a learner said, where one was asked."""
+    """A model, and who chose it why. `gate` is what a learner said, where one was asked; `plan` is what the model is
+    a step of, counted from 0."""
 
     model: Model
     source: Source
     reason: str
     gate: GateResult | None = None
+    plan: str = ""
+    step: int = 0
+    task: Task | None = None  # what the learner was told, where one was asked
 
 
 def choose(
-    verdict: Verdict, inputs: Inputs, requested: Model | None, pool: Pool, bench: Bench, draw: float = 1.0
+    verdict: Verdict,
+    inputs: Inputs,
+    requested: Model | None,
+    pool: Pool,
+    bench: Bench,
+    draw: float = 1.0,
+    words: str = "",
 ) -> Choice:
     """What a verdict comes to where nothing outranks it. `draw` in [0, 1) lets a learner explore; 1 forbids it.
+    `words` are what the user asked for, which learners may read.
 
     Raises UnservableError where no model can carry the request."""
     action, catalog = verdict.action, bench.catalog
     if verdict.source == "guard":
         return Choice(guarded(action.use, requested, pool, catalog), "guard", verdict.reason)
     if action.choose:
-        return _capped(_learned(action, inputs, requested, pool, bench, draw), inputs, requested, pool)
-    model = named(action.use, requested, pool, catalog)
+        learned = _learned(action, inputs, requested, pool, bench, draw, words)
+        return _capped(learned, inputs, requested, pool)
+    plan = bench.policy.plans.get(action.use)
+    name, planned = (plan.steps[0], plan.name) if plan is not None else (action.use, "")
+    model = named(name, requested, pool, catalog)
     if verdict.source == "rule":
-        return Choice(model, "rule", verdict.reason)
-    return _capped(Choice(model, "default", verdict.reason), inputs, requested, pool)
+        return Choice(model, "rule", verdict.reason, plan=planned)
+    return _capped(Choice(model, "default", verdict.reason, plan=planned), inputs, requested, pool)
 
 
 def _learned(
-    action: Action, inputs: Inputs, requested: Model | None, pool: Pool, bench: Bench, draw: float
+    action: Action, inputs: Inputs, requested: Model | None, pool: Pool, bench: Bench, draw: float, words: str
 ) -> Choice:
-    """What the gate lets through: a cheaper model the learner is sure of, else the one it is compared with."""
+    """What the gate lets through: a cheaper model or plan the learner is sure of, else the one it is compared
+    with."""
     learner = bench.policy.learners[action.by]
-    against = named(learner.against, requested, pool, bench.catalog)
-    among = [named(name, requested, pool, bench.catalog) for name in action.choose]
-    models = {model.name: model for model in (*among, against)}
+    against = _option(learner.against, requested, pool, bench)
+    steps: dict[tuple[str, ...], Option] = {}
+    for option in (*(_option(name, requested, pool, bench) for name in action.choose), against):
+        steps.setdefault(option.steps, option)
+    against = steps[against.steps]
+    task = task_of(learner, inputs, words)
+    models = bench.catalog.models
     gate = pass_gate(
         learner,
-        [GateCandidate(name, expected_cost_usd(model, inputs)) for name, model in models.items()],
-        against.name,
+        [
+            GateCandidate(option, tuple(expected_cost_usd(models[name], inputs) for name in option.steps))
+            for option in steps.values()
+        ],
+        against,
         bench.trust,
-        signature_of(learner.signature, inputs),
+        task,
         draw if draw < 1.0 and bench.policy.may_explore(learner.name, inputs) else 1.0,
     )
-    return Choice(models[gate.model], gate.source, gate.reason, gate)
+    plan = gate.option.name if gate.option.name in bench.policy.plans else ""
+    return Choice(models[gate.model], gate.source, gate.reason, gate, plan, task=task)
+
+
+def _option(name: str, requested: Model | None, pool: Pool, bench: Bench) -> Option:
+    """A name of a rule's `choose` as the models it comes to for this request, each once. A step that nobody of its
+    tier can do is done by the nearest that can, so a plan may come to a single model."""
+    plan = bench.policy.plans.get(name)
+    steps = dict.fromkeys(
+        named(step, requested, pool, bench.catalog).name for step in (plan.steps if plan else (name,))
+    )
+    return Option(plan.name if plan else next(iter(steps)), tuple(steps))
 
 
 def _capped(choice: Choice, inputs: Inputs, requested: Model | None, pool: Pool) -> Choice:
@@ -82,13 +116,26 @@ def _capped(choice: Choice, inputs: Inputs, requested: Model | None, pool: Pool)
     if expected_cost_usd(choice.model, inputs) <= expected_cost_usd(requested, inputs):
         return choice
     reason = f"{choice.model.name} costs more than {requested.name}, which the client asked for"
-    return replace(choice, model=requested, reason=reason)
+    return replace(choice, model=requested, reason=reason, plan="")
 
 
-def signature_of(names: Sequence[str], inputs: Inputs) -> str:
-    """The task signature: the values that make two tasks alike to a learner, joined."""
-    parts = (name.partition(".") for name in names)
-    return "/".join(str(inputs[root].get(name, "")) for root, _, name in parts)
+def task_of(learner: Learner, inputs: Inputs, words: str = "") -> Task:
+    """What a learner is told of a request. Of the words only hashed buckets are kept, and only where it asks."""
+    return Task(
+        tuple(str(_value(name, inputs)).replace("/", "|") for name in learner.signature),
+        {name: _value(name, inputs) for name in learner.inputs},
+        grams_of(words) if learner.text else (),
+    )
+
+
+def _value(name: str, inputs: Inputs) -> Any:
+    root, _, field = name.partition(".")
+    return inputs[root].get(field, "")
+
+
+def signature_of(task: Task) -> str:
+    """The task signature as the journal keeps it: the values that make two tasks alike to a learner, joined."""
+    return "/".join(task.signature)
 
 
 def expected_cost_usd(model: Model, inputs: Inputs) -> float:

@@ -1,5 +1,6 @@
 """What a verdict comes to where nothing outranks it."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from engine.choice import Bench, Choice, choose, expected_cost_usd, signature_of
 from engine.core.catalog import Catalog
 from engine.core.errors import UnservableError
 from engine.core.policy import Action, Learner, Verdict
-from engine.core.ports import Belief
+from engine.core.ports import Belief, Option, Task
 from engine.documents import shipped_text
 from engine.routing.eligible import eligible
 from engine.snapshot import Snapshot, build
@@ -26,9 +27,11 @@ class Believes:
     def __init__(self, **confidence: float) -> None:
         self._confidence = confidence
 
-    def belief(self, learner: Learner, signature: str, candidate: str, against: str) -> Belief:
-        known = self._confidence.get(candidate)
-        return Belief(0.5, 0.0) if known is None else Belief(known, 1_000.0)
+    def beliefs(
+        self, learner: Learner, task: Task, options: Sequence[Option], against: Option
+    ) -> Sequence[Belief]:
+        known = [self._confidence.get(option.name) for option in options]
+        return [Belief(0.5, 0.0) if sure is None else Belief(sure, 1_000.0) for sure in known]
 
 
 def inputs(**features: Any) -> dict[str, dict[str, Any]]:

@@ -5,6 +5,7 @@ Attempt    one call of one provider
 Result     how the call ended, with tokens, dollars and seconds
 Outcome    what became of the work, told later
 Lesson     what a learner takes from an outcome; learner state is the fold of all lessons in order
+Withdrawal lessons that no longer count: their outcome was outranked, or an operator rolled back
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from engine.core.catalog import Binding, Endpoint, Model
+from engine.core.conversation import Loss
 from engine.core.errors import Fault
 from engine.core.reply import StopReason, Usage
 
@@ -44,7 +46,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model that was considered. `confidence` is that it is not worse than the frontier; None if not asked."""
+    """A model or plan that was considered. `confidence` is that it is not worse than the frontier; None if not asked."""
 
     model: str
     chosen: bool
@@ -52,6 +54,7 @@ class Candidate:
     confidence: float | None = None
     samples: float = 0.0
     expected_cost_usd: float | None = None
+    plan: str = ""  # its name where it is a plan; `model` is then its first step
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,9 +72,14 @@ class Decision:
     requested_model: str
     protocol: str
     session: str = ""  # the pin key, hashed; empty where the request has no session
+    task: int = 0  # which of the user's requests in this session it works on, from 1
     confidence: float | None = None
     learner: str = ""
     signature: str = ""  # the task signature the learner saw
+    inputs: Mapping[str, Any] = field(default_factory=dict)  # the values the learner saw
+    grams: tuple[int, ...] = ()  # the buckets of the words it saw, where it asks for text
+    plan: str = ""  # the plan the model is a step of; empty where there is none
+    step: int = 0  # which of its steps, from 0
     effort: str = ""
     propensity: float = 1.0  # the chance this choice had, for learning from it later
     attempts: int = 1  # how many calls failover may make
@@ -143,8 +151,13 @@ class Result:
     first_content_seconds: float | None
     fault: Fault | None = None
     client_gone: bool = False
-    dropped: tuple[str, ...] = ()  # fields lost in translation, dotted
+    dropped: tuple[Loss, ...] = ()  # what did not come through as it was; of the answer, under `reply`
     edits: tuple[str, ...] = ()  # top-level fields changed in a body forwarded as it came
+
+
+# How an outcome came: somebody said so (API, command line), by a signed link, or read from the conversation. What
+# was said outranks what was read.
+Teller = Literal["told", "link", "evidence"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,16 +173,54 @@ class Outcome:
     tool_errors: int = 0
     rating: float | None = None  # -1..1
     labels: Mapping[str, str] = field(default_factory=dict)
+    source: Teller = "told"
+    identity: str = ""  # who told it
+    subject: str = ""  # what it is about, so that a later one about the same can replace it
+    worth: float | None = None  # what the policy made of it, -1..1; None where no rule matched
+    valued_by: str = ""  # that policy and the fingerprint of its set, as in `default@1f3a…`
+    remarks: tuple[str, ...] = ()  # what is odd about it: late, contradicts …, outranked by …
+
+
+@dataclass(frozen=True, slots=True)
+class StepRun:
+    """One step of the work: who did it, and what the evidence said at its end. `score` is what its own work turned
+    out to be worth, where that is known apart from what stood in the end (as in a table of results)."""
+
+    model: str
+    share: float = 1.0  # of the turns
+    cost_usd: float | None = None
+    accepted: bool | None = None  # False: rejected and left; None: there was no evidence
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Lesson:
-    """What one outcome teaches about one model on one kind of task. `weight` shares credit between models."""
+    """What one outcome teaches a learner about a task: the steps that ran, in order, and the score of what stood,
+    which is the last one's work."""
 
     outcome: str
     at: float
     learner: str
-    signature: str
-    model: str
-    reward: float  # -1..1
+    signature: str  # the parts joined by "/"
+    steps: tuple[StepRun, ...]
+    score: float | None  # 0..1; None where only the steps' verdicts or their own scores are known
     weight: float = 1.0
+    identity: str = ""  # who told it; what one of them can teach is bounded
+    inputs: Mapping[str, float | str | bool] = field(default_factory=dict)
+    grams: tuple[int, ...] = ()
+    propensity: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Withdrawal:
+    """Lessons that no longer count, from the `first` to the `last` by their numbers in the journal, which keeps them.
+
+    `after` is how many lessons there were when it was recorded. Of the withdrawals before it the first `stands`
+    still count: all of them, unless it rolls back to a moment before some were made."""
+
+    at: float
+    first: int
+    last: int
+    after: int
+    stands: int
+    why: str

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from engine.core.conversation import Lossy
 from engine.core.decision import Step
 
 # What expressions read: {"features": …, "hints": …, "identity": …}; `schemas/input.v1.schema.json` types it.
@@ -50,6 +51,18 @@ RetryCause = Literal["connect_error", "timeout", "429", "5xx", "529"]
 
 
 @dataclass(frozen=True, slots=True)
+class Breaker:
+    """When a model at an endpoint is left alone for a while: after `failures` failed calls within the window, or when
+    more than `slow_share` of them took longer than `slower_than_seconds` to their first content."""
+
+    failures: int = 5
+    slow_share: float = 0.5
+    slower_than_seconds: float = 20.0
+    window_seconds: float = 30.0
+    cooldown_seconds: float = 20.0
+
+
+@dataclass(frozen=True, slots=True)
 class Failover:
     """What happens when a model fails before its first content. `chains` maps a tier or model to what follows."""
 
@@ -57,6 +70,7 @@ class Failover:
     chains: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     attempts: int = 3
     deadline_seconds: float = 90.0
+    breaker: Breaker = Breaker()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +94,12 @@ class Learner:
     margin: float = 0.02
     min_samples: int = 200
     explore_rate: float = 0.0
+    explore_loss: float = 0.05  # nothing is tried that is expected to be worse by more than this
+    inputs: tuple[str, ...] = ()  # values beside the signature, for the algorithms that read them
+    text: bool = False  # whether the words of the request are read too
+    usd_per_quality: float = 0.0  # what a task done is worth; 0 takes the cheapest that passes
+    influence: float = 0.2  # the largest share of the evidence that one identity may be
+    drift: bool = True  # whether a model that changes loses its trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,6 +173,8 @@ class Policy(Protocol):
     def reuse(self) -> Reuse | None: ...
     @property
     def rollout(self) -> Rollout: ...
+    @property
+    def lossy(self) -> Lossy: ...
     @property
     def fingerprint(self) -> str:
         """Tells this text of the policy from every other."""

@@ -1,34 +1,77 @@
 """What the pure rooms need from outside, as shapes. The composition root decides what stands behind them."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
-from engine.core.policy import Learner
+from engine.core.catalog import Binding
+from engine.core.policy import Breaker, Learner
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What a learner is told of a request. The parents of a signature are its prefixes, up to (), which is every
+    task. `grams` are the numbers of the buckets that the text's words fall into; the text itself is not kept."""
+
+    signature: tuple[str, ...] = ()
+    inputs: Mapping[str, float | str | bool] = field(default_factory=dict)
+    grams: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """Something a learner may choose: models tried one after another until evidence says that the work is done.
+    A plain model is one step."""
+
+    name: str
+    steps: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """What a learner thinks of a model on a kind of task: the probability that it is not worse than the one it
-    is compared with by more than the margin, and how many samples that rests on."""
+    """What a learner thinks of an option for a task: the probability that it is not worse than what it is compared
+    with by more than the margin, and how many outcomes that rests on."""
 
     confidence: float
     samples: float
+    quality: float = 0.5  # the success that is expected of it, in 0..1
+    reach: tuple[float, ...] = ()  # how likely each of its steps is to run; empty where nothing is known
+    cost_usd: float | None = (
+        None  # for a whole task, as it was paid; None until each step's model has been paid
+    )
 
 
 class Trust(Protocol):
     """What learners believe now. Reading never changes it."""
 
-    def belief(self, learner: Learner, signature: str, candidate: str, against: str) -> Belief: ...
+    def beliefs(
+        self, learner: Learner, task: Task, options: Sequence[Option], against: Option
+    ) -> Sequence[Belief]:
+        """One for each of the options, in their order."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
 class Pin:
-    """A session's model, and why it has it. Times are seconds since the epoch."""
+    """A session's model, and why it has it. Times are seconds since the epoch. Where the model is the step of a plan
+    (counted from 0), `before` holds the session's figures from when that step began."""
 
     model: str
     rule: str
     since: float
     expires: float
+    plan: str = ""
+    step: int = 0
+    before: Mapping[str, int] = field(default_factory=dict)
+
+
+class Ways(Protocol):
+    """Which ways to a model are open now. Reading never changes it."""
+
+    def admits(self, binding: Binding, rules: Breaker, now: float) -> bool: ...
+    def waits(self, binding: Binding, now: float) -> float:
+        """Seconds until a call may take this way again; 0 where one may now."""
+        ...
 
 
 class PinStore(Protocol):

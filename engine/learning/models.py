@@ -1,45 +1,60 @@
-"""The learning algorithms, and the one door to river.
+"""The learning algorithms and the detection of drift, and the one door to river.
 
-Importing `river.proba` loads numpy and scipy: 0.7 s once. So it is imported when the first learner is built, which
-the server does before it takes requests (`State.prepare`), and not at all where no policy has a learner.
+Importing river loads numpy and scipy: up to a second, once. So it is imported when the first learner is prepared, which
+the server does before it takes requests, and not at all where no policy has a learner.
 
-What river's Beta can and cannot do, as of 0.26:
-
-* `update(x)` adds 1 by truth value, so `update(-1.0)` counts a success and there are no fractional updates. The
-  counts are therefore kept by us (`state.py`), and river's distribution is set to them.
-* Its density divides zero by zero from about a thousand counts on; its `cdf` holds. Only `cdf` is used.
-* Each instance seeds a random generator of its own, 14 µs and 2.5 KB. One instance is set to the counts that are
-  asked about, instead of one instance per posterior.
+River's ADWIN cannot be written down as data, so a watch keeps the values it saw and sees them again after a restart.
+That it is the same then is by construction: what it knows is always what the kept values say, for when there are too
+many of them the older half is dropped and the rest is seen anew.
 """
 
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
-Cumulative = Callable[[float], float]
-
-
-class Family(Protocol):
-    """The distribution an algorithm believes success rates to have."""
-
-    def cumulative(self, alpha: float, beta: float) -> Cumulative:
-        """The cumulative distribution with these parameters. It holds until the next call of this method."""
-        ...
+KEPT = 512
 
 
-class BetaFamily:
-    """The posterior of a success rate after counted successes and failures."""
+class Watch:
+    """Watches a stream of values in -1..1 whose mean should stay where it is."""
 
-    __slots__ = ("_beta",)
+    __slots__ = ("_adwin", "values")
 
-    def __init__(self) -> None:
-        from river.proba import Beta
+    def __init__(self, values: Sequence[float] = ()) -> None:
+        self.values = list(values)
+        self._adwin = _adwin(self.values)
 
-        self._beta: Any = Beta(seed=0)
+    def turned_worse(self, value: float) -> bool:
+        """Whether, with this value, the mean is known to have fallen."""
+        before = self._adwin.estimation
+        self.values.append(value)
+        self._adwin.update((value + 1.0) / 2.0)
+        fell = bool(self._adwin.drift_detected and self._adwin.estimation < before)
+        if len(self.values) >= KEPT:
+            self.values = self.values[KEPT // 2 :]
+            self._adwin = _adwin(self.values)
+        return fell
 
-    def cumulative(self, alpha: float, beta: float) -> Cumulative:
-        self._beta.alpha, self._beta.beta = alpha, beta
-        cdf: Cumulative = self._beta.cdf
-        return cdf
+
+def _adwin(values: Sequence[float]) -> Any:
+    from river.drift import ADWIN
+
+    adwin = ADWIN(delta=0.002)
+    for value in values:
+        adwin.update((value + 1.0) / 2.0)
+    return adwin
 
 
-LEARNERS: dict[str, Callable[[], Family]] = {"beta": BetaFamily}
+def prepare(algorithm: str) -> None:
+    """Load what an algorithm needs."""
+    if algorithm not in LEARNERS:
+        raise KeyError(algorithm)
+    Watch()
+
+
+LEARNERS: dict[str, str] = {
+    "beta": "",
+    "logistic": "",
+    "bayesian_linear": "",
+    "linucb": "",
+    "adaptive_forest": "",
+}

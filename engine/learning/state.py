@@ -5,90 +5,80 @@
 
 There is nothing else in it, so a state can be rebuilt, rolled back, or begun on an old journal by folding again;
 a snapshot (`to_json`) only makes the start quicker. Equal lessons give an equal state, to the last digit.
+
+Beliefs rest on what was known when a kind of task was last fitted, which is after every few lessons; in between
+they are remembered. That is part of the fold too, so it matters to nobody when beliefs are asked for.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from engine.core.decision import Lesson
 from engine.core.policy import Learner
-from engine.core.ports import Belief
-from engine.learning.confidence import NOTHING, Posterior, Tally, not_worse, posterior, tally
-from engine.learning.models import LEARNERS, Family
+from engine.core.ports import Belief, Option, Task
+from engine.learning.joint import deviation, normal, value
+from engine.learning.knowledge import Knowledge, Kind
+from engine.learning.models import prepare
 
-VERSION = 1
+VERSION = 2
 
-# Beliefs are remembered by the figures they rest on, so they need no invalidation, only a bound.
 REMEMBERED = 10_000
-
-
-class _Record:
-    """One model under one learner: its tally by task signature, and over all of them."""
-
-    __slots__ = ("_known", "by_signature", "pooled")
-
-    def __init__(self) -> None:
-        self.by_signature: dict[str, Tally] = {}
-        self.pooled = NOTHING
-        self._known: dict[str, tuple[float, Posterior]] = {}  # worked out since the last lesson
-
-    def add(self, signature: str, more: Tally) -> None:
-        self.by_signature[signature] = self.by_signature.get(signature, NOTHING).plus(more)
-        self.pooled = self.pooled.plus(more)
-        self._known.clear()
-
-    def known(self, signature: str) -> tuple[float, Posterior]:
-        """The samples of a signature, and what is believed there."""
-        known = self._known.get(signature)
-        if known is None:
-            if len(self._known) >= REMEMBERED:
-                self._known.clear()
-            here = self.by_signature.get(signature, NOTHING)
-            known = self._known[signature] = (here.samples, posterior(here, self.pooled.minus(here)))
-        return known
-
-
-_UNTRIED = (0.0, posterior(NOTHING, NOTHING))
 
 
 class State:
     """Implements `core.ports.Trust`. One thread owns it: lessons are learned where beliefs are read."""
 
-    __slots__ = ("_families", "_records", "_remembered", "lessons")
+    __slots__ = ("_knowledge", "_remembered", "lessons")
 
     def __init__(self) -> None:
         self.lessons = 0  # how many were folded: the number of the last one in the journal
-        self._records: dict[tuple[str, str], _Record] = {}
-        self._families: dict[str, Family] = {}
-        self._remembered: dict[tuple[str, float, Posterior, Posterior], float] = {}
+        self._knowledge: dict[str, Knowledge] = {}
+        self._remembered: dict[Any, Sequence[Belief]] = {}
 
     def prepare(self, learners: Iterable[Learner]) -> None:
-        """Load what these learners' algorithms need: up to a second, once, that no request should wait for."""
+        """Load what these learners' algorithms need: up to a second, once, that no request should wait for, and
+        what the fold goes by: policies may change it, and lessons told before keep what they counted for."""
         for learner in learners:
-            self._family(learner.algorithm)
+            prepare(learner.algorithm)
 
     def learn(self, lesson: Lesson) -> None:
         """Fold in the next lesson."""
-        record = self._records.setdefault((lesson.learner, lesson.model), _Record())
-        record.add(lesson.signature, tally(lesson.reward, lesson.weight))
         self.lessons += 1
+        if self._known(lesson.learner).add(lesson):
+            self._remembered.clear()
 
-    def belief(self, learner: Learner, signature: str, candidate: str, against: str) -> Belief:
-        samples, ours = self._known(learner.name, candidate, signature)
-        if candidate == against:
-            return Belief(1.0, samples)
-        samples_against, theirs = self._known(learner.name, against, signature)
-        return Belief(self._confidence(learner, ours, theirs), min(samples, samples_against))
+    def beliefs(
+        self, learner: Learner, task: Task, options: Sequence[Option], against: Option
+    ) -> Sequence[Belief]:
+        steps = tuple(option.steps for option in options)
+        key = (learner.name, learner.margin, task.signature, steps, against.steps)
+        found = self._remembered.get(key)
+        if found is None:
+            if len(self._remembered) >= REMEMBERED:
+                self._remembered.clear()
+            found = self._remembered[key] = self._believe(learner, task, options, against)
+        return found
+
+    def _believe(
+        self, learner: Learner, task: Task, options: Sequence[Option], against: Option
+    ) -> Sequence[Belief]:
+        knowledge = self._known(learner.name)
+        kind = knowledge.kind(task.signature)
+        return [_belief(learner, knowledge, kind, option, against) for option in options]
+
+    def _known(self, learner: str) -> Knowledge:
+        known = self._knowledge.get(learner)
+        if known is None:
+            known = self._knowledge[learner] = Knowledge()
+        return known
 
     def to_json(self) -> dict[str, Any]:
-        """A snapshot, as data for JSON: learner -> model -> signature -> successes and failures."""
-        tallies: dict[str, dict[str, dict[str, list[int]]]] = {}
-        for (learner, model), record in self._records.items():
-            tallies.setdefault(learner, {})[model] = {
-                signature: [counted.successes, counted.failures]
-                for signature, counted in record.by_signature.items()
-            }
-        return {"version": VERSION, "lessons": self.lessons, "tallies": tallies}
+        """A snapshot, as data for JSON."""
+        return {
+            "version": VERSION,
+            "lessons": self.lessons,
+            "learners": {name: knowledge.to_json() for name, knowledge in self._knowledge.items()},
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> "State":
@@ -99,32 +89,25 @@ class State:
             )
         state = cls()
         state.lessons = data["lessons"]
-        for learner, models in data["tallies"].items():
-            for model, signatures in models.items():
-                record = state._records.setdefault((learner, model), _Record())
-                for signature, (successes, failures) in signatures.items():
-                    record.add(signature, Tally(successes, failures))
+        state._knowledge = {name: Knowledge.from_json(told) for name, told in data["learners"].items()}
         return state
 
-    def _known(self, learner: str, model: str, signature: str) -> tuple[float, Posterior]:
-        record = self._records.get((learner, model))
-        return record.known(signature) if record else _UNTRIED
 
-    def _confidence(self, learner: Learner, ours: Posterior, theirs: Posterior) -> float:
-        figures = (learner.algorithm, learner.margin, ours, theirs)
-        remembered = self._remembered.get(figures)
-        if remembered is None:
-            if len(self._remembered) >= REMEMBERED:
-                self._remembered.clear()
-            remembered = not_worse(ours, theirs, learner.margin, self._family(learner.algorithm))
-            self._remembered[figures] = remembered
-        return remembered
-
-    def _family(self, algorithm: str) -> Family:
-        family = self._families.get(algorithm)
-        if family is None:
-            family = self._families[algorithm] = LEARNERS[algorithm]()
-        return family
+def _belief(learner: Learner, knowledge: Knowledge, kind: Kind, option: Option, against: Option) -> Belief:
+    both = knowledge.numbers((*option.steps, *against.steps))
+    numbers, others = both[: len(option.steps)], both[len(option.steps) :]
+    figures = kind.figures(max(*numbers, *others))
+    ours, theirs = value(numbers, figures), value(others, figures)
+    samples = min(kind.samples(number) for number in (*numbers, *others))
+    cost = kind.cost_usd(numbers, ours.reach)
+    if numbers == others:
+        return Belief(1.0, samples, ours.quality, ours.reach, cost)
+    slopes = dict(ours.slopes)
+    for index, slope in theirs.slopes.items():
+        slopes[index] = slopes.get(index, 0.0) - slope
+    error = deviation(slopes, kind.fit)
+    confidence = normal((ours.quality - theirs.quality + learner.margin) / error)
+    return Belief(confidence, samples, ours.quality, ours.reach, cost)
 
 
 def fold(lessons: Iterable[Lesson], state: State | None = None) -> State:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from engine.core.catalog import Catalog
 from engine.core.errors import Problem, WeaveError
 from engine.core.policy import Inputs, Learner
-from engine.core.ports import Belief, Trust
+from engine.core.ports import Belief, Option, Task, Trust
 from engine.documents import Path, did_you_mean, shipped_json
 from engine.policy.catalog import Page
 from engine.policy.gate import Because
@@ -31,6 +31,7 @@ class Decided:
     effort: str
     reason: str
     errors: tuple[str, ...] = ()
+    plan: str = ""
 
 
 Decide = Callable[[Inputs, Trust], Decided]
@@ -38,13 +39,24 @@ Decide = Callable[[Inputs, Trust], Decided]
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A Trust that believes what a case says: confidence by model or tier, on as many samples as it takes."""
+    """A Trust that believes what a case says: confidence by plan, model or tier, on as many samples as it takes."""
 
     catalog: Catalog
     confidence: Mapping[str, float]
 
-    def belief(self, learner: Learner, signature: str, candidate: str, against: str) -> Belief:  # noqa: ARG002
-        names = (candidate, self.catalog.models[candidate].tier)
+    def beliefs(
+        self,
+        learner: Learner,
+        task: Task,  # noqa: ARG002
+        options: Sequence[Option],
+        against: Option,  # noqa: ARG002
+    ) -> Sequence[Belief]:
+        return [self._belief(learner, option) for option in options]
+
+    def _belief(self, learner: Learner, option: Option) -> Belief:
+        names = [option.name]
+        if option.steps == (option.name,):
+            names.append(self.catalog.models[option.name].tier)
         told = next((self.confidence[name] for name in names if name in self.confidence), None)
         return Belief(0.0, 0.0) if told is None else Belief(told, float(learner.min_samples))
 
@@ -54,16 +66,17 @@ def check_cases(page: Page, models: Sequence[str], tiers: Sequence[str]) -> Iter
     tests = page.section("tests")
     yield from _check_inputs(page, ("tests", "given"), tests.get("given"))
     rules = [rule["name"] for _, rule in page.items("rules") if "name" in rule]
+    plans = tuple(page.section("plans"))
     for index, case in _cases(page):
         path = ("tests", "cases", index)
         yield from _check_inputs(page, (*path, "with"), case.get("with"))
         for name in case.get("learner") or {}:
-            if name not in models and name not in tiers:
+            if name not in models and name not in tiers and name not in plans:
                 message = f"there is no model or tier {name!r}"
-                hint = did_you_mean(name, (*models, *tiers))
+                hint = did_you_mean(name, (*models, *tiers, *plans))
                 yield page.document.problem((*path, "learner", name), "WV504", message, hint, at_key=True)
         expected = case.get("expect") or {}
-        for key, known in (("rule", (*rules, "default")), ("model", models)):
+        for key, known in (("rule", (*rules, "default")), ("model", models), ("plan", (*plans, "none"))):
             name = expected.get(key)
             if name is not None and name not in known:
                 message = f"there is no {key} {name!r}"
@@ -100,6 +113,7 @@ def _compare(page: Page, path: Path, case: Mapping[str, Any], decided: Decided) 
     got = {
         "rule": decided.rule,
         "model": decided.model,
+        "plan": decided.plan or "none",
         "because": decided.because,
         "effort": decided.effort or "none",
         "reason": decided.reason,

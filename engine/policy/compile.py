@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from engine.core.decision import Step
-from engine.core.policy import Action, Failover, Learner, Pinning, Verdict
+from engine.core.policy import Action, Breaker, Failover, Learner, Pinning, Verdict
 from engine.policy.catalog import Page
-from engine.policy.declared import read_budgets, read_reuse, read_rollout, seconds
+from engine.policy.declared import read_budgets, read_lossy, read_reuse, read_rollout, seconds
 from engine.policy.evaluate import CompiledPolicy, Rule, Worth
 from engine.policy.expression import Rung, compile_ladder
 from engine.policy.limits import deadline
@@ -54,6 +54,7 @@ def compile_policy(page: Page, phrases: Phrases) -> CompiledPolicy:
         budgets=read_budgets(page),
         reuse=read_reuse(page),
         rollout=read_rollout(page),
+        lossy=read_lossy(page),
         aborting=phrases.at.get(("rollout", "canary", "abort_when")),
     )
 
@@ -114,21 +115,39 @@ def _failover(value: Mapping[str, Any]) -> Failover:
         {name: tuple(chain) for name, chain in value.get("chains", {}).items()},
         value.get("attempts", usual.attempts),
         seconds(value["deadline"]) if "deadline" in value else usual.deadline_seconds,
+        _breaker(value.get("breaker", {})),
+    )
+
+
+def _breaker(value: Mapping[str, Any]) -> Breaker:
+    usual = Breaker()
+    return Breaker(
+        value.get("failures", usual.failures),
+        float(value.get("slow_calls", usual.slow_share)),
+        seconds(value["slower_than"]) if "slower_than" in value else usual.slower_than_seconds,
+        seconds(value["window"]) if "window" in value else usual.window_seconds,
+        seconds(value["cooldown"]) if "cooldown" in value else usual.cooldown_seconds,
     )
 
 
 def _learner(name: str, value: Mapping[str, Any]) -> Learner:
-    confidence = value.get("confidence", {})
+    confidence, explore = value.get("confidence", {}), value.get("explore", {})
     usual = Learner(name, value["algorithm"], ())
     return Learner(
         name,
         value["algorithm"],
         tuple(value["signature"]),
-        float(confidence.get("threshold", usual.threshold)),
-        confidence.get("against", usual.against),
-        float(confidence.get("margin", usual.margin)),
-        confidence.get("min_samples", usual.min_samples),
-        float(value.get("explore", {}).get("rate", usual.explore_rate)),
+        threshold=float(confidence.get("threshold", usual.threshold)),
+        against=confidence.get("against", usual.against),
+        margin=float(confidence.get("margin", usual.margin)),
+        min_samples=confidence.get("min_samples", usual.min_samples),
+        explore_rate=float(explore.get("rate", usual.explore_rate)),
+        explore_loss=float(explore.get("loss", usual.explore_loss)),
+        inputs=tuple(value.get("inputs", usual.inputs)),
+        text=value.get("text", usual.text),
+        usd_per_quality=float(value.get("usd_per_quality", usual.usd_per_quality)),
+        influence=float(value.get("influence", usual.influence)),
+        drift=value.get("drift", "adwin") == "adwin",
     )
 
 

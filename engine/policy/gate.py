@@ -1,13 +1,17 @@
-"""The gate: a cheaper model is used where it has earned its trust, and the frontier everywhere else.
+"""The gate: a cheaper model or plan is used where it has earned its trust, and the frontier everywhere else.
 
 Confidence is relative. A candidate passes when it is not worse than the model it is compared with (`against`, the
 frontier) by more than the learner's margin, with at least the threshold's probability, on at least `min_samples`
-outcomes of this kind of task for both sides. Of those that pass, the cheapest serves. `against` itself needs no
-proof.
+outcomes of this kind of task. Of those that pass, the cheapest serves, or where the policy says what a task done is
+worth, the one that is worth most. `against` itself needs no proof.
+
+A plan costs what its steps cost, each as often as it is reached. Where what was paid for whole tasks is known of
+every candidate, that is what they are compared by; else it is list prices.
 
 A gate that never tries anything learns nothing, so with the learner's `explore_rate` one of the models that would
-not have served does. Only those are tried that could ever win: `against`, which must stay measured, and what is
-cheaper. The chance a choice had is recorded as its propensity.
+not have served does. Only those are tried that could ever win and cannot cost much quality: `against`, which must
+stay measured, and what is cheaper and not expected to be worse by more than `explore_loss`. A plan that ends in the
+frontier is such a one long before anything is proven. The chance a choice had is recorded as its propensity.
 """
 
 import math
@@ -17,17 +21,18 @@ from typing import Literal
 
 from engine.core.decision import Candidate
 from engine.core.policy import Learner
-from engine.core.ports import Belief, Trust
+from engine.core.ports import Belief, Option, Task, Trust
 
 Because = Literal["proven", "explored", "below_threshold", "few_samples", "nothing_cheaper"]
 
 
 @dataclass(frozen=True, slots=True)
 class GateCandidate:
-    """A model the learner may choose, and whether it can carry this request."""
+    """An option the learner may choose, what each of its steps is expected to cost, and whether it can carry this
+    request."""
 
-    model: str
-    expected_cost_usd: float
+    option: Option
+    step_usd: tuple[float, ...]
     eligible: bool = True
 
 
@@ -36,7 +41,7 @@ class GateResult:
     """`confidence` is None where `against` serves: nothing was to be proven. `source` is "default" there, unless
     the learner sent it there to learn."""
 
-    model: str
+    option: Option
     confidence: float | None
     source: Literal["learner", "default"]
     reason: str
@@ -44,124 +49,159 @@ class GateResult:
     candidates: tuple[Candidate, ...]
     propensity: float
 
+    @property
+    def model(self) -> str:
+        """Who begins."""
+        return self.option.steps[0]
+
 
 @dataclass(frozen=True, slots=True)
 class _Judged:
-    candidate: GateCandidate
+    option: Option
     belief: Belief
+    cost_usd: float
     lost: str  # why it may not serve; empty where it may
     because: Because = "proven"
+    eligible: bool = True
 
 
 def pass_gate(
     learner: Learner,
     candidates: Sequence[GateCandidate],
-    against: str,
+    against: Option,
     trust: Trust,
-    signature: str,
+    task: Task,
     draw: float,
 ) -> GateResult:
     """Which of the candidates serves.
 
-    `against` is the model that serves where nothing is proven; the caller names one that can carry the request.
-    `draw` in [0, 1) decides whether to explore; 1.0 forbids it. Candidates of equal cost keep their order, after
-    `against`.
+    `against` is what serves where nothing is proven; the caller names one that can carry the request. `draw` in
+    [0, 1) decides whether to explore; 1.0 forbids it. Candidates of equal worth keep their order, after `against`.
     """
-    judged = [_judge(learner, candidate, against, trust, signature) for candidate in candidates]
+    beliefs = trust.beliefs(learner, task, [candidate.option for candidate in candidates], against)
+    costs = _costs(candidates, beliefs)
+    judged = [
+        _judge(learner, candidate, belief, cost, against)
+        for candidate, belief, cost in zip(candidates, beliefs, costs, strict=True)
+    ]
     passed = [one for one in judged if not one.lost]
+    worth = learner.usd_per_quality
     best = min(
         passed,
-        key=lambda one: (one.candidate.expected_cost_usd, one.candidate.model != against),
+        key=lambda one: (one.cost_usd - worth * one.belief.quality, one.option != against),
         default=None,
     )
-    model = best.candidate.model if best else against
-    others = _worth_trying(judged, against, model)
+    serves = best.option if best else against
+    others = _worth_trying(learner, judged, against, serves)
     rate = learner.explore_rate if others and draw < 1.0 else 0.0
     if draw < rate:
         tried = others[int(draw / rate * len(others))]
         return _result(tried, against, "explored", "tried, to learn how it does", judged, rate / len(others))
-    if best is None or model == against:
+    if best is None or serves == against:
         because = _why_not(judged, against)
         return _result_against(against, because, judged, 1.0 - rate)
-    reason = f"not worse than {against} with confidence {_short(best.belief.confidence)}"
+    reason = f"not worse than {against.name} with confidence {_short(best.belief.confidence)}"
     return _result(best, against, "proven", reason, judged, 1.0 - rate)
 
 
-def _judge(learner: Learner, candidate: GateCandidate, against: str, trust: Trust, signature: str) -> _Judged:
-    belief = trust.belief(learner, signature, candidate.model, against)
-    if not candidate.eligible:
-        return _Judged(candidate, belief, "cannot carry this request")
-    if candidate.model == against:
-        return _Judged(candidate, belief, "")
-    if belief.samples < learner.min_samples:
-        lost = f"{math.floor(belief.samples)} of {learner.min_samples} samples"
-        return _Judged(candidate, belief, lost, "few_samples")
-    if not belief.confidence >= learner.threshold:  # so that NaN fails too
-        lost = f"confidence {_short(belief.confidence)} is below {learner.threshold:g}"
-        return _Judged(candidate, belief, lost, "below_threshold")
-    return _Judged(candidate, belief, "")
-
-
-def _worth_trying(judged: Sequence[_Judged], against: str, model: str) -> list[_Judged]:
-    """What could serve instead of `model` and teach something: `against`, and all that is cheaper than it."""
-    ceiling = next(
-        (one.candidate.expected_cost_usd for one in judged if one.candidate.model == against), math.inf
-    )
+def _costs(candidates: Sequence[GateCandidate], beliefs: Sequence[Belief]) -> list[float]:
+    """What each is expected to cost, all measured by the same thing: what tasks cost, or what tokens do."""
+    paid = [belief.cost_usd for belief in beliefs]
+    known = [usd for usd in paid if usd is not None]
+    if len(known) == len(paid):
+        return known
     return [
-        one
-        for one in judged
-        if one.candidate.eligible
-        and one.candidate.model != model
-        and (one.candidate.model == against or one.candidate.expected_cost_usd < ceiling)
+        sum(usd * chance for usd, chance in zip(candidate.step_usd, belief.reach, strict=True))
+        if belief.reach
+        else sum(candidate.step_usd)
+        for candidate, belief in zip(candidates, beliefs, strict=True)
     ]
 
 
-def _why_not(judged: Sequence[_Judged], against: str) -> Because:
+def _judge(
+    learner: Learner, candidate: GateCandidate, belief: Belief, cost: float, against: Option
+) -> _Judged:
+    option = candidate.option
+    if not candidate.eligible:
+        return _Judged(option, belief, cost, "cannot carry this request", eligible=False)
+    if option == against:
+        return _Judged(option, belief, cost, "")
+    if belief.samples < learner.min_samples:
+        lost = f"{math.floor(belief.samples)} of {learner.min_samples} samples"
+        return _Judged(option, belief, cost, lost, "few_samples")
+    if not belief.confidence >= learner.threshold:  # so that NaN fails too
+        lost = f"confidence {_short(belief.confidence)} is below {learner.threshold:g}"
+        return _Judged(option, belief, cost, lost, "below_threshold")
+    return _Judged(option, belief, cost, "")
+
+
+def _worth_trying(
+    learner: Learner, judged: Sequence[_Judged], against: Option, serves: Option
+) -> list[_Judged]:
+    """What could serve instead and teach something: `against`, and what is cheaper and hardly worse."""
+    known = next((one for one in judged if one.option == against), None)
+    ceiling = known.cost_usd if known else math.inf
+    floor = known.belief.quality - learner.explore_loss if known else 0.0
+    return [
+        one
+        for one in judged
+        if one.eligible
+        and one.option != serves
+        and (one.option == against or (one.cost_usd < ceiling and one.belief.quality >= floor))
+    ]
+
+
+def _why_not(judged: Sequence[_Judged], against: Option) -> Because:
     """Why `against` serves: the nearest miss of the others, or that none of them is cheaper."""
-    misses = {one.because for one in judged if one.lost and one.candidate.eligible}
-    if any(not one.lost and one.candidate.model != against for one in judged) or not misses:
+    misses = {one.because for one in judged if one.lost and one.eligible}
+    if any(not one.lost and one.option != against for one in judged) or not misses:
         return "nothing_cheaper"
     return "below_threshold" if "below_threshold" in misses else "few_samples"
 
 
 _REASONS: dict[Because, str] = {
-    "below_threshold": "no cheaper model is sure enough to be as good as {against}",
-    "few_samples": "no cheaper model is known well enough to replace {against}",
+    "below_threshold": "nothing cheaper is sure enough to be as good as {against}",
+    "few_samples": "nothing cheaper is known well enough to replace {against}",
     "nothing_cheaper": "nothing that may replace {against} is cheaper",
 }
 
 
 def _result_against(
-    against: str, because: Because, judged: Sequence[_Judged], propensity: float
+    against: Option, because: Because, judged: Sequence[_Judged], propensity: float
 ) -> GateResult:
-    reason = _REASONS[because].format(against=against)
+    reason = _REASONS[because].format(against=against.name)
     listed = _candidates(judged, against, against, "the default", "costs more than {chosen}")
     return GateResult(against, None, "default", reason, because, listed, propensity)
 
 
 def _result(
-    chosen: _Judged, against: str, because: Because, reason: str, judged: Sequence[_Judged], propensity: float
+    chosen: _Judged,
+    against: Option,
+    because: Because,
+    reason: str,
+    judged: Sequence[_Judged],
+    propensity: float,
 ) -> GateResult:
-    model = chosen.candidate.model
-    confidence = None if model == against else chosen.belief.confidence
+    confidence = None if chosen.option == against else chosen.belief.confidence
     passed_over = "costs more than {chosen}" if because == "proven" else "set aside this once for {chosen}"
-    listed = _candidates(judged, against, model, reason, passed_over)
-    return GateResult(model, confidence, "learner", reason, because, listed, propensity)
+    listed = _candidates(judged, against, chosen.option, reason, passed_over)
+    return GateResult(chosen.option, confidence, "learner", reason, because, listed, propensity)
 
 
 def _candidates(
-    judged: Sequence[_Judged], against: str, chosen: str, won: str, passed_over: str
+    judged: Sequence[_Judged], against: Option, chosen: Option, won: str, passed_over: str
 ) -> tuple[Candidate, ...]:
     """The record of each: why the chosen one won, why each other lost. `passed_over` is for those that might have
     served."""
     return tuple(
         Candidate(
-            model=one.candidate.model,
-            chosen=one.candidate.model == chosen,
-            why=won if one.candidate.model == chosen else one.lost or passed_over.format(chosen=chosen),
-            confidence=None if one.candidate.model == against else one.belief.confidence,
+            model=one.option.steps[0],
+            chosen=one.option == chosen,
+            why=won if one.option == chosen else one.lost or passed_over.format(chosen=chosen.name),
+            confidence=None if one.option == against else one.belief.confidence,
             samples=one.belief.samples,
-            expected_cost_usd=one.candidate.expected_cost_usd,
+            expected_cost_usd=one.cost_usd,
+            plan="" if one.option.steps == (one.option.name,) else one.option.name,
         )
         for one in judged
     )

@@ -2,18 +2,22 @@
 
 At the start the newest snapshot is read and the lessons after it are folded in; a snapshot this engine cannot read
 only makes the start slower. A new snapshot is taken every thousand lessons and when the engine stops.
+
+Where lessons are withdrawn that were folded in already, the state is folded anew from the last snapshot before them,
+aside, while requests are served by the old one.
 """
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 
-from engine.core.decision import Lesson, Outcome
+from engine.core.decision import Lesson, Outcome, Withdrawal
 from engine.core.policy import Learner
-from engine.core.ports import Belief
-from engine.learning.state import State, fold
+from engine.core.ports import Belief, Option, Task
+from engine.learning.state import State
 from engine.server.journal import Journal, JournalError
+from engine.server.withdrawals import Withdrawn, first_touched, withdrawn
 
 LESSONS_A_SNAPSHOT = 1_000
 
@@ -21,22 +25,23 @@ LESSONS_A_SNAPSHOT = 1_000
 class Learners:
     """A `Trust` that learns. One event loop owns it."""
 
-    def __init__(self, journal: Journal, state: State) -> None:
+    def __init__(self, journal: Journal) -> None:
+        """Not for callers: see `from_journal`."""
         self._journal = journal
-        self._state = state
-        self._saved = state.lessons
+        self._state = State()
+        self._withdrawals: list[Withdrawal] = []
+        self._gone = Withdrawn()
+        self._saved = 0
         self._learning = asyncio.Lock()
+        self._prepared: dict[str, Learner] = {}
 
     @classmethod
     async def from_journal(cls, journal: Journal) -> "Learners":
-        stored = await journal.load_learner_state()
-        state = State()
-        if stored is not None:
-            try:
-                state = State.from_json(stored[1])
-            except ValueError:
-                state = State()
-        return cls(journal, fold(await journal.lessons(after=state.lessons), state))
+        learners = cls(journal)
+        learners._withdrawals = await journal.withdrawals()
+        learners._gone = withdrawn(learners._withdrawals)
+        await learners._fold_anew()
+        return learners
 
     @property
     def lessons(self) -> int:
@@ -44,31 +49,69 @@ class Learners:
 
     def prepare(self, learners: Iterable[Learner]) -> None:
         """Load what these need; slow the first time, so done before requests come."""
-        self._state.prepare(learners)
+        self._prepared = {learner.name: learner for learner in learners}
+        self._state.prepare(self._prepared.values())
 
-    def belief(self, learner: Learner, signature: str, candidate: str, against: str) -> Belief:
-        return self._state.belief(learner, signature, candidate, against)
+    def beliefs(
+        self, learner: Learner, task: Task, options: Sequence[Option], against: Option
+    ) -> Sequence[Belief]:
+        return self._state.beliefs(learner, task, options, against)
 
-    async def take(self, outcome: Outcome, lessons: Sequence[Lesson]) -> bool:
-        """Keep an outcome and learn from it: first on disk, then in mind. False where it was known already.
+    async def take(self, outcome: Outcome, lessons: Sequence[Lesson], outranked: Sequence[str] = ()) -> bool:
+        """Keep an outcome and learn from it: first on disk, then in mind. False where it was known already. What
+        the outcomes that it outranks taught is withdrawn.
 
         What is learned is what the journal numbers, in its order, so that a client that hangs up in between, or
         another process that tells outcomes to the same journal, leaves no lesson out and none twice.
         """
-        return await asyncio.shield(self._take(outcome, lessons))
+        return await asyncio.shield(self._take(outcome, lessons, outranked))
 
-    async def _take(self, outcome: Outcome, lessons: Sequence[Lesson]) -> bool:
+    async def _take(self, outcome: Outcome, lessons: Sequence[Lesson], outranked: Sequence[str]) -> bool:
+        new = await self._journal.record_outcome(outcome, lessons, outranked)
+        await self.catch_up()
+        return new
+
+    async def catch_up(self) -> None:
+        """Learn what the journal has and we have not: many outcomes at once, or what another process told it."""
         async with self._learning:
-            new = await self._journal.record_outcome(outcome, lessons)
-            fold(await self._journal.lessons(after=self._state.lessons), self._state)
+            lessons, withdrawals = await self._journal.taught(self._state.lessons, len(self._withdrawals))
+            if withdrawals:
+                known = len(self._withdrawals)
+                self._withdrawals += withdrawals
+                self._gone = withdrawn(self._withdrawals)
+                if first_touched(self._withdrawals, known) <= self._state.lessons:
+                    await self._fold_anew()
+                    return
+            fold_standing(self._state, lessons, self._gone)
             if self._state.lessons - self._saved >= LESSONS_A_SNAPSHOT:
                 await self.save()
-        return new
+
+    async def _fold_anew(self) -> None:
+        stored = await self._journal.load_learner_state()
+        state = State()
+        if stored is not None:
+            with suppress(ValueError):
+                state = State.from_json(stored[1])
+        self._saved = state.lessons
+        state.prepare(self._prepared.values())
+        lessons = await self._journal.lessons(after=state.lessons)
+        await asyncio.to_thread(fold_standing, state, lessons, self._gone)
+        self._state = state
 
     async def save(self) -> None:
         """Where the disk fails, nothing is lost: the lessons are in the journal, and the next start folds more."""
         lessons = self._state.lessons
         if lessons > self._saved:
             with suppress(JournalError):
-                await self._journal.save_learner_state(lessons, self._state.to_json(), time.time())
+                known = len(self._withdrawals)
+                await self._journal.save_learner_state(lessons, self._state.to_json(), time.time(), known)
                 self._saved = lessons
+
+
+def fold_standing(state: State, lessons: Iterable[Lesson], gone: Collection[int]) -> None:
+    """Fold in the lessons that count, and count them all: a state knows how far in the journal it is."""
+    for lesson in lessons:
+        if state.lessons + 1 in gone:
+            state.lessons += 1
+        else:
+            state.learn(lesson)

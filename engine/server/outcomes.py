@@ -43,8 +43,8 @@ async def receive(engine: Engine, raw: bytes) -> dict[str, Any]:
             {
                 "learner": lesson.learner,
                 "signature": lesson.signature,
-                "model": lesson.model,
-                "reward": lesson.reward,
+                "models": [step.model for step in lesson.steps],
+                "score": lesson.score,
             }
             for lesson in lessons
         ],
