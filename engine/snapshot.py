@@ -196,7 +196,7 @@ def decider(policy: Policy, catalog: Catalog) -> Decide:
         choice = choose(verdict, inputs, requested, pool, Bench(catalog, policy, trust))
         because = choice.gate.because if choice.gate else choice.source
         effort = verdict.action.effort if choice.source in ("guard", "rule") else ""
-        return Decided(verdict.rule, choice.model.name, because, effort, choice.reason, errors)
+        return Decided(verdict.rule, choice.model.name, because, effort, choice.reason, errors, choice.plan)
 
     return decide
 

@@ -13,18 +13,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from engine.choice import Bench, Choice, choose, signature_of
+from engine.choice import Bench, Choice, choose, signature_of, task_of
 from engine.core.catalog import Catalog, Model
-from engine.core.conversation import Request
+from engine.core.conversation import Request, Text
 from engine.core.decision import Candidate, Decision, Lesson, Outcome, Step
 from engine.core.errors import RequestError
 from engine.core.policy import Clock, Inputs, Verdict
-from engine.core.ports import Pin, Trust
+from engine.core.ports import Pin, Trust, Ways
 from engine.features import features, hints, survey
 from engine.learning.reward import lessons as lessons_of
 from engine.routing.eligible import Pool, eligible
-from engine.routing.failover import Attempts, failover
+from engine.routing.failover import ALL_WELL, Attempts, failover
 from engine.routing.pins import follows_pin, session_of
+from engine.routing.steps import next_step, since
 from engine.routing.targets import chain, forced, named, rises
 from engine.snapshot import Snapshot
 
@@ -94,8 +95,9 @@ def decide(facts: Facts, snapshot: Snapshot, moment: Moment) -> Decision:
     return _decision(facts, verdict, choice, rule, pool, snapshot, moment)
 
 
-def attempts(decision: Decision, snapshot: Snapshot, now: float) -> Attempts:
-    return failover(decision.targets, snapshot.catalog, snapshot.policy.failover, decision.attempts, now)
+def attempts(decision: Decision, snapshot: Snapshot, now: float, ways: Ways = ALL_WELL) -> Attempts:
+    rules = snapshot.policy.failover
+    return failover(decision.targets, snapshot.catalog, rules, decision.attempts, now, ways)
 
 
 def lessons(
@@ -123,6 +125,16 @@ def outcome_values(outcome: Outcome) -> dict[str, Any]:
     return values
 
 
+def _words(request: Request) -> str:
+    """What the user said last, for learners that read it."""
+    for message in reversed(request.messages):
+        if message.role == "user":
+            texts = [part.text for part in message.parts if isinstance(part, Text)]
+            if texts:
+                return "\n".join(texts)
+    return ""
+
+
 def _requested(name: str, catalog: Catalog) -> Model | None:
     if len(name) > LONGEST_NAME or not name.isprintable():
         raise RequestError(f"model: expected a name of at most {LONGEST_NAME} printable characters")
@@ -145,24 +157,32 @@ def _strongest(
         return Choice(
             forced(insisted, pool, catalog), "forced", f"the client forced {insisted}"
         ), verdict.rule
-    pinned = _pinned(facts, pool, catalog, moment.pin)
-    if verdict.source == "guard" or pinned is None:
+    pin = moment.pin if follows_pin(facts.inputs["features"]) else None
+    model = catalog.models.get(pin.model) if pin is not None else None
+    if verdict.source == "guard" or pin is None or model is None or model not in pool:
         bench = Bench(catalog, snapshot.policy, moment.trust)
-        return choose(verdict, facts.inputs, asked, pool, bench, moment.draw), verdict.rule
-    model, rule = pinned
+        return choose(
+            verdict, facts.inputs, asked, pool, bench, moment.draw, _words(facts.request)
+        ), verdict.rule
     higher = named(action.use, asked, pool, catalog) if action.escalate else model
     if rises(higher, model):
         return Choice(higher, "escalation", verdict.reason), verdict.rule
-    return Choice(model, "pin", f"the session keeps {model.name}"), rule
+    kept = Choice(model, "pin", f"the session keeps {model.name}", plan=pin.plan, step=pin.step)
+    return _stepped(facts, kept, pin, pool, snapshot), pin.rule
 
 
-def _pinned(facts: Facts, pool: Pool, catalog: Catalog, pin: Pin | None) -> tuple[Model, str] | None:
-    """The session's model and the rule that set it, unless there is none, the call is not part of the session's
-    work, or the model cannot carry it."""
-    if pin is None or not follows_pin(facts.inputs["features"]):
-        return None
-    model = catalog.models.get(pin.model)
-    return (model, pin.rule) if model is not None and model in pool else None
+def _stepped(facts: Facts, kept: Choice, pin: Pin, pool: Pool, snapshot: Snapshot) -> Choice:
+    """The next step of the session's plan, where evidence says that the one it has failed."""
+    policy = snapshot.policy
+    plan = policy.plans.get(pin.plan)
+    if plan is None or not policy.escalates(plan.name, since(facts.inputs, pin.before)):
+        return kept
+    found = next_step(plan, pin.step, kept.model, facts.requested, pool, snapshot.catalog)
+    if found is None:
+        return kept
+    step, model = found
+    reason = f"step {step + 1} of {plan.name}: the work of {kept.model.name} failed"
+    return Choice(model, "escalation", reason, plan=plan.name, step=step)
 
 
 def _decision(
@@ -177,6 +197,7 @@ def _decision(
     action, policy, gate = verdict.action, snapshot.policy, choice.gate
     alone = choice.source == "guard" and not action.failover
     learner = policy.learners.get(action.by) if action.learn else None
+    task = choice.task or task_of(learner, facts.inputs, _words(facts.request)) if learner else None
     return Decision(
         id=moment.id,
         at=moment.now,
@@ -189,9 +210,14 @@ def _decision(
         requested_model=facts.request.model,
         protocol=facts.request.protocol,
         session=facts.session,
+        task=facts.inputs["features"]["turn"],
         confidence=gate.confidence if gate else None,
         learner=learner.name if learner else "",
-        signature=signature_of(learner.signature, facts.inputs) if learner else "",
+        signature=signature_of(task) if task else "",
+        inputs=task.inputs if task else {},
+        grams=task.grams if task else (),
+        plan=choice.plan,
+        step=choice.step,
         effort=action.effort if choice.source in ("guard", "escalation", "rule") else "",
         propensity=gate.propensity if gate else 1.0,
         attempts=1 if alone else policy.failover.attempts,

@@ -1,7 +1,7 @@
 """A request's story with the shipped policy: who decides, and what is kept of it."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +11,9 @@ from engine import turn
 from engine.core.decision import Decision, Outcome, Served
 from engine.core.errors import RequestError, UnservableError
 from engine.core.policy import Learner
-from engine.core.ports import Belief, Pin
+from engine.core.ports import Belief, Option, Pin, Task
 from engine.protocols import PROTOCOLS
+from engine.routing.pins import pin_after
 from engine.snapshot import Snapshot, build
 
 POLICIES = Path(__file__).parent.parent / "policies"
@@ -31,8 +32,10 @@ class Sure:
     def __init__(self, confidence: float = 0.5, samples: float = 0.0) -> None:
         self._belief = Belief(confidence, samples)
 
-    def belief(self, learner: Learner, signature: str, candidate: str, against: str) -> Belief:
-        return self._belief
+    def beliefs(
+        self, learner: Learner, task: Task, options: Sequence[Option], against: Option
+    ) -> Sequence[Belief]:
+        return [self._belief for _ in options]
 
 
 def body(**fields: Any) -> dict[str, Any]:
@@ -130,6 +133,73 @@ def test_an_escalation_outranks_a_pin_but_only_upwards(snapshot: Snapshot) -> No
     assert (level.model, level.source) == ("gpt", "pin")
 
 
+PLANNED = """\
+apiVersion: weave/v1
+kind: Policy
+metadata: {name: planned}
+plans:
+  cheap-first: {steps: [small, mid, frontier], escalate: {when: features.session_test_failures >= 1}}
+  same-twice: {steps: [mid, sonnet, frontier]}
+rules:
+  - {name: planning, when: has(hints.task), then: {use: same-twice}}
+default: {use: cheap-first}
+"""
+
+
+@pytest.fixture(scope="module")
+def planned() -> Snapshot:
+    return build({"catalog.yaml": (POLICIES / "catalog.yaml").read_text(), "planned.yaml": PLANNED})
+
+
+def step(planned: Snapshot, failures: int, pin: Pin | None, **fields: Any) -> tuple[Decision, Pin | None]:
+    """The decision of a request that shows so many failed runs, and the pin it leaves."""
+    messages = FAILING[: 1 + 2 * failures]
+    raw = json.dumps(body(messages=messages, tools=[TOOL], **fields)).encode()
+    request = PROTOCOLS["anthropic-messages"].read_request(json.loads(raw), raw)
+    facts = turn.read(request, {"x-weave-session": "s"}, IDENTITY, planned)
+    decision = turn.decide(facts, planned, turn.Moment("d1", 1000.0, 0.99, pin, Sure()))
+    return decision, pin_after(decision, facts.inputs["features"], planned.policy.pinning, 1000.0, pin)
+
+
+def test_each_failure_moves_a_session_one_step_up_its_plan_and_no_further(planned: Snapshot) -> None:
+    first, pin = step(planned, 0, None)
+    assert (first.model, first.source, first.plan, first.step) == ("haiku", "default", "cheap-first", 0)
+    held, pin = step(planned, 0, pin)
+    assert (held.model, held.source, held.plan, held.step) == ("haiku", "pin", "cheap-first", 0)
+    second, pin = step(planned, 1, pin)
+    assert (second.model, second.source, second.plan, second.step) == (
+        "sonnet",
+        "escalation",
+        "cheap-first",
+        1,
+    )
+    assert second.reason == "step 2 of cheap-first: the work of haiku failed"
+    held, pin = step(planned, 1, pin)  # the same failure is told again with every request
+    assert (held.model, held.source, held.step) == ("sonnet", "pin", 1)
+    third, pin = step(planned, 2, pin)
+    assert (third.model, third.source, third.step) == ("opus", "escalation", 2)
+    last, pin = step(planned, 3, pin)
+    assert (last.model, last.source, last.step) == ("opus", "pin", 2)
+
+
+def test_once_up_a_session_stays_up_though_its_history_was_cut(planned: Snapshot) -> None:
+    _, pin = step(planned, 0, None)
+    _, pin = step(planned, 2, pin)
+    cut, pin = step(planned, 0, pin)
+    assert (cut.model, cut.source, cut.step) == ("sonnet", "pin", 1)
+
+
+def test_a_step_that_is_the_same_model_again_is_passed_over(planned: Snapshot) -> None:
+    pin = Pin("sonnet", "planning", 0.0, 10_000.0, "same-twice", 0)
+    up, _ = step(planned, 1, pin)
+    assert (up.model, up.plan, up.step) == ("opus", "same-twice", 2)
+
+
+def test_a_plan_that_is_gone_leaves_its_model_pinned(planned: Snapshot) -> None:
+    held, _ = step(planned, 2, Pin("haiku", "default", 0.0, 10_000.0, "removed", 0))
+    assert (held.model, held.source) == ("haiku", "pin")
+
+
 def test_a_pin_breaks_when_its_model_cannot_carry_images(snapshot: Snapshot) -> None:
     image = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": "aGk="}}
     fields = {"messages": [{"role": "user", "content": [image, {"type": "text", "text": "What is this?"}]}]}
@@ -194,8 +264,9 @@ def test_an_outcome_teaches_about_the_model_that_answered(snapshot: Snapshot) ->
     decision = decide(snapshot, {"tools": [TOOL]})
     outcome = Outcome("o1", 2000.0, decision="d1", tests_failed=1)
     (lesson,) = turn.lessons([decision], outcome, {"d1": "sonnet"}, snapshot)
-    assert (lesson.learner, lesson.signature, lesson.model) == ("tier-picker", decision.signature, "sonnet")
-    assert lesson.reward == -1.0
+    assert (lesson.learner, lesson.signature) == ("tier-picker", decision.signature)
+    assert [step.model for step in lesson.steps] == ["sonnet"]
+    assert lesson.score == 0.0
 
 
 def test_an_outcome_of_a_decision_no_learner_was_asked_about_teaches_nothing(snapshot: Snapshot) -> None:

@@ -149,7 +149,8 @@ class Replay:
         pin = self._pins.get(facts.pin_key, decision.at) if facts.pin_key else None
         moment = turn.Moment(decision.id, decision.at, draw=1.0, pin=pin, trust=self._trust)
         again = turn.decide(facts, self._snapshot, moment)
-        kept = pin_after(again, facts.inputs["features"], self._snapshot.policy.pinning, decision.at)
+        features, pinning = facts.inputs["features"], self._snapshot.policy.pinning
+        kept = pin_after(again, features, pinning, decision.at, pin)
         if kept is not None:
             self._pins.put(facts.pin_key, kept)
         return again

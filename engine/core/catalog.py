@@ -51,6 +51,7 @@ class Model:
     can: frozenset[str]
     price: Price
     served_by: tuple[Binding, ...]
+    balance: Literal["weighted", "latency", "headroom"] = "weighted"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from engine.core.catalog import Binding
+from engine.core.catalog import Binding, Model
 from engine.core.policy import Breaker, Learner
 
 
@@ -66,7 +66,11 @@ class Pin:
 
 
 class Ways(Protocol):
-    """Which ways to a model are open now. Reading never changes it."""
+    """Which ways lead to a model, and which of them are open now. Reading never changes it."""
+
+    def order(self, model: Model, now: float) -> Sequence[Binding]:
+        """All of them, the one to try first at the head."""
+        ...
 
     def admits(self, binding: Binding, rules: Breaker, now: float) -> bool: ...
     def waits(self, binding: Binding, now: float) -> float:

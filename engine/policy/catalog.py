@@ -89,7 +89,16 @@ def _model(name: str, value: Mapping[str, Any]) -> Model:
         for binding in value["served_by"]
     )
     can = frozenset(value.get("can", ()))
-    return Model(name, tier(value["tier"]), value["context"], value["output"], can, _price(value), served_by)
+    return Model(
+        name,
+        tier(value["tier"]),
+        value["context"],
+        value["output"],
+        can,
+        _price(value),
+        served_by,
+        value.get("balance", "weighted"),
+    )
 
 
 def tier(name: str) -> Tier:

@@ -7,16 +7,20 @@
 It performs nothing, so the same logic serves the server, the tests and a replay. Content decides: an attempt
 that failed after the client saw content is final, whatever the rules say.
 
+A way to a model that is ill or paused (`engine/routing/health.py`) is passed over, as if it were not there. Where no
+way is left, nothing is called, and the client is told when one may be tried again.
+
 The client is shown the first fault, because it is about the model the decision chose; that the second choice
 could not be reached either is the operator's news, not the agent's. A wait the first fault asks for travels along.
 """
 
 from collections.abc import Generator, Iterator, Sequence
 
-from engine.core.catalog import Catalog
+from engine.core.catalog import Binding, Catalog, Model
 from engine.core.decision import Attempt, AttemptEnd, Failed
 from engine.core.errors import Fault, FaultKind
-from engine.core.policy import Failover
+from engine.core.policy import Breaker, Failover
+from engine.core.ports import Ways
 
 # What an operator may name in `retry_on`, by what happened.
 CAUSES: dict[FaultKind, str] = {
@@ -33,14 +37,36 @@ ELSEWHERE: frozenset[FaultKind] = frozenset({"authentication", "billing", "permi
 Attempts = Generator[Attempt, tuple[AttemptEnd, float], Fault | None]
 
 
-def failover(targets: Sequence[str], catalog: Catalog, rules: Failover, most: int, now: float) -> Attempts:
+class AllWell:
+    """Ways that are never closed, the heaviest first."""
+
+    def order(self, model: Model, now: float) -> Sequence[Binding]:  # noqa: ARG002
+        return sorted(model.served_by, key=lambda binding: -binding.weight)
+
+    def admits(self, binding: Binding, rules: Breaker, now: float) -> bool:  # noqa: ARG002
+        return True
+
+    def waits(self, binding: Binding, now: float) -> float:  # noqa: ARG002
+        return 0.0
+
+
+ALL_WELL = AllWell()
+
+
+def failover(
+    targets: Sequence[str], catalog: Catalog, rules: Failover, most: int, now: float, ways: Ways = ALL_WELL
+) -> Attempts:
     """Yields at most `most` attempts within the deadline; returns None once one served, else the fault to show."""
     deadline = now + rules.deadline_seconds
     first: Fault | None = None
     needs_context_above = 0
     number = 0
-    for attempt in _in_order(targets, catalog):
+    closed: list[Attempt] = []
+    for attempt in _in_order(targets, catalog, ways, now):
         if attempt.model.context_tokens <= needs_context_above:
+            continue
+        if not ways.admits(attempt.binding, rules.breaker, now):
+            closed.append(attempt)
             continue
         number += 1
         end, now = yield Attempt(number, attempt.model, attempt.binding, attempt.endpoint)
@@ -51,7 +77,14 @@ def failover(targets: Sequence[str], catalog: Catalog, rules: Failover, most: in
             return first
         if end.fault.kind == "context_exceeded":
             needs_context_above = attempt.model.context_tokens
-    return first
+    return first if first is not None or not closed else _all_closed(closed, ways, now)
+
+
+def _all_closed(closed: Sequence[Attempt], ways: Ways, now: float) -> Fault:
+    names = ", ".join(dict.fromkeys(f"{attempt.model.name} at {attempt.endpoint.name}" for attempt in closed))
+    seconds = min(ways.waits(attempt.binding, now) for attempt in closed)
+    message = f"nothing that may serve this is well enough to be called: {names}; try again in a moment"
+    return Fault("overloaded", message, 503, retry_after_seconds=max(seconds, 1.0))
 
 
 def worth_another(fault: Fault, rules: Failover) -> bool:
@@ -61,9 +94,9 @@ def worth_another(fault: Fault, rules: Failover) -> bool:
     return CAUSES.get(fault.kind) in rules.retry_on
 
 
-def _in_order(targets: Sequence[str], catalog: Catalog) -> Iterator[Attempt]:
-    """Every way to reach every target: a model's heaviest binding first, then the next model."""
+def _in_order(targets: Sequence[str], catalog: Catalog, ways: Ways, now: float) -> Iterator[Attempt]:
+    """Every way to reach every target: all of a model's, then the next model's."""
     for name in targets:
         model = catalog.models[name]
-        for binding in sorted(model.served_by, key=lambda binding: -binding.weight):
+        for binding in ways.order(model, now):
             yield Attempt(0, model, binding, catalog.endpoints[binding.endpoint])

@@ -13,6 +13,7 @@ from typing import Any
 from engine.core.decision import Decision
 from engine.core.policy import Inputs, Pinning
 from engine.core.ports import Pin
+from engine.routing.steps import session_figures
 
 BACKGROUND_PHASES = frozenset({"title", "probe", "classifier", "summary"})
 
@@ -32,14 +33,21 @@ def follows_pin(features: Mapping[str, Any]) -> bool:
     return features["phase"] not in BACKGROUND_PHASES
 
 
-def pin_after(decision: Decision, features: Mapping[str, Any], pinning: Pinning, now: float) -> Pin | None:
-    """The pin a decision leaves behind, or None where it leaves the session as it was.
+def pin_after(
+    decision: Decision, features: Mapping[str, Any], pinning: Pinning, now: float, held: Pin | None = None
+) -> Pin | None:
+    """The pin a decision leaves behind, or None where it leaves the session as it was. `held` is the one it had.
 
     Guards and forced models speak for one request and pin nothing.
     """
     if not decision.session or not follows_pin(features) or decision.source in ("guard", "forced"):
         return None
-    return Pin(decision.model, decision.rule, since=now, expires=now + pinning.ttl_seconds)
+    expires = now + pinning.ttl_seconds
+    if not decision.plan:
+        return Pin(decision.model, decision.rule, now, expires)
+    goes_on = held is not None and (held.plan, held.step) == (decision.plan, decision.step)
+    before = held.before if goes_on and held is not None else session_figures(features)
+    return Pin(decision.model, decision.rule, now, expires, decision.plan, decision.step, before)
 
 
 class MemoryPins:

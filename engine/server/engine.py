@@ -13,6 +13,8 @@ from engine.core.errors import RequestError
 from engine.core.ports import Pin, PinStore
 from engine.protocols.shape import Protocol
 from engine.rollout import Trial, trial_of
+from engine.routing.balance import Balance
+from engine.routing.health import Health
 from engine.routing.pins import pin_after
 from engine.server.journal import Journal
 from engine.server.learner import Learners
@@ -63,6 +65,8 @@ class Engine:
     running: int = 0  # requests under way
     draining: bool = False
     ids: Ids = field(default_factory=Ids)
+    health: Health = field(default_factory=Health)
+    balance: Balance = field(default_factory=Balance)
     trial: Trial | None = None  # of the snapshot that last decided; ask `current_trial`
 
 
@@ -166,7 +170,8 @@ def _remember_trial(engine: Engine, trial: Trial, tried: rollout.Tried) -> None:
 
 
 def _put_pin(engine: Engine, facts: turn.Facts, decision: Decision, snapshot: Snapshot) -> None:
-    pin = pin_after(decision, facts.inputs["features"], snapshot.policy.pinning, decision.at)
+    features, held = facts.inputs["features"], _pin(engine, facts, decision.at)
+    pin = pin_after(decision, features, snapshot.policy.pinning, decision.at, held)
     if pin is not None:
         engine.pins.put(facts.pin_key, pin)
 

@@ -6,6 +6,7 @@ operators call goes through Starlette's ordinary requests and responses.
 
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from starlette.applications import Starlette
@@ -87,6 +88,7 @@ class Console:
             "problems": [str(problem) for problem in policies.problems or policies.snapshot.problems],
             "rollout": trial.told() if (trial := current_trial(engine)) else None,
             "running": engine.running,
+            "unwell": [asdict(each) for each in engine.health.conditions(time.monotonic())],
             "journal": engine.journal.health(),
         }
         return _json(body, 503 if engine.draining else 200)

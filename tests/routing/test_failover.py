@@ -6,8 +6,8 @@ import pytest
 from engine.core.catalog import Binding, Catalog
 from engine.core.decision import AttemptEnd, Failed, Served
 from engine.core.errors import Fault, FaultKind
-from engine.core.policy import Failover
-from engine.routing.failover import failover
+from engine.core.policy import Breaker, Failover
+from engine.routing.failover import AllWell, failover
 
 RULES = Failover()
 
@@ -104,3 +104,30 @@ def test_a_model_is_tried_at_each_of_its_homes_the_heaviest_first(catalog: Catal
         "opus@one",
         "sonnet@one",
     ]
+
+
+class Closed(AllWell):
+    """Ways of which some are closed, for so many seconds."""
+
+    def __init__(self, **seconds: float) -> None:
+        self._seconds = seconds
+
+    def admits(self, binding: Binding, rules: Breaker, now: float) -> bool:
+        return not self.waits(binding, now)
+
+    def waits(self, binding: Binding, now: float) -> float:
+        return self._seconds.get(binding.id.removesuffix("-id"), 0.0)
+
+
+def test_a_closed_way_is_passed_over_and_costs_no_attempt(catalog: Catalog) -> None:
+    attempts = failover(["opus", "gpt", "sonnet"], catalog, RULES, 2, 0.0, Closed(opus=9.0, gpt=9.0))
+    assert next(attempts).model.name == "sonnet"
+
+
+def test_where_every_way_is_closed_nothing_is_called_and_the_client_is_told_when(catalog: Catalog) -> None:
+    attempts = failover(["opus", "gpt"], catalog, RULES, 3, 0.0, Closed(opus=9.0, gpt=4.0))
+    with pytest.raises(StopIteration) as stopped:
+        next(attempts)
+    shown = stopped.value.value
+    assert (shown.kind, shown.http_status, shown.retry_after_seconds) == ("overloaded", 503, 4.0)
+    assert "opus at one, gpt at one" in shown.message

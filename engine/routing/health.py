@@ -1,0 +1,223 @@
+"""Which ways to a model are worth calling now: a circuit breaker for each, and pauses that providers ask for.
+
+A way is one model at one endpoint. Its breaker has the states of the pattern's name:
+
+    closed      calls go through; failures and slow calls within the window are counted
+    open        no call goes through until the cooldown is over
+    half open   one call at a time goes through, to see; it closes the breaker or opens it again, for twice as long
+    returning   closed again, but only a growing share of calls goes through, over the length of a window
+
+The traps it knows:
+
+* An endpoint that cannot be reached costs a connect timeout each time, so one such failure opens its breaker for all
+  models there: for a second at first, because it may only be restarting. Any other failure is a model's own: a
+  provider may be short of one and not of another.
+* A rate limit is no illness. It pauses the model at that endpoint for as long as the provider says, never shorter
+  than it was told before, and counts as no failure.
+* What the client did (hung up, sent nonsense) says nothing about anybody.
+* When a probe's client hangs up, the probe ended without an answer; the next call is a probe again.
+
+Pure: time is an argument, in seconds on one clock. One event loop owns a `Health`.
+"""
+
+from collections import OrderedDict, deque
+from dataclasses import dataclass, field
+from typing import Literal
+
+from engine.core.catalog import Binding
+from engine.core.errors import Fault, FaultKind
+from engine.core.policy import Breaker
+
+State = Literal["closed", "open", "half_open", "returning"]
+
+PAUSES: frozenset[FaultKind] = frozenset(
+    {"rate_limit", "overloaded", "server_error"}
+)  # that may ask to be left alone
+
+# What a failed call says about the way it took; other faults say nothing about it.
+ILLNESSES: frozenset[FaultKind] = frozenset({"connection", "timeout", "server_error", "overloaded"})
+
+LONGEST_COOLDOWN_SECONDS = 600.0
+LONGEST_PAUSE_SECONDS = 3_600.0
+USUAL_PAUSE_SECONDS = 5.0  # after a rate limit that does not say how long
+UNREACHABLE_COOLDOWN_SECONDS = 1.0  # at first; an address that is gone for a moment only is soon used again
+FEWEST_CALLS = 10  # before a share of slow calls means anything
+RETURNING_SHARE = 0.1  # of calls, at first
+MOST_COUNTED = 256  # calls a window keeps for each way
+MOST_WAYS = 10_000
+
+# The breaker of an endpoint's address.
+SHARED = Breaker(failures=1, cooldown_seconds=UNREACHABLE_COOLDOWN_SECONDS)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How a way is, for people: the readiness page and the log. `model` is the provider's id for it, and empty where
+    it is about the whole endpoint."""
+
+    endpoint: str
+    model: str
+    state: State
+    failures: int
+    calls: int
+    paused_seconds: float
+
+
+@dataclass(slots=True)
+class _Way:
+    """`calls` holds when each call of the window ended, and whether it failed or was slow."""
+
+    calls: deque[tuple[float, bool, bool]] = field(default_factory=lambda: deque(maxlen=MOST_COUNTED))
+    state: State = "closed"
+    until: float = 0.0  # when an open breaker lets a probe through, or a returning one is closed
+    since: float = 0.0  # when it began to return
+    cooldown: float = 0.0  # of the last time it opened
+    probing: bool = False
+    paused_until: float = 0.0
+
+
+class Health:
+    def __init__(self) -> None:
+        self._ways: OrderedDict[tuple[str, str], _Way] = OrderedDict()
+
+    def admits(self, binding: Binding, rules: Breaker, now: float) -> bool:
+        """Whether a call may take this way. Whoever takes it tells when it `began` and how it `ended`."""
+        return all(_admits(way, rules, now) for way in self._found(binding))
+
+    def waits(self, binding: Binding, now: float) -> float:
+        """Seconds until a call may take this way again; 0 where one may now."""
+        return max((_waits(way, now) for way in self._found(binding)), default=0.0)
+
+    def began(self, binding: Binding, now: float) -> None:
+        """A call takes this way. Where its breaker was open, it is the probe."""
+        for way in self._found(binding):
+            if way.state == "open" and now >= way.until:
+                way.state = "half_open"
+            way.probing = way.probing or way.state == "half_open"
+
+    def ended(
+        self,
+        binding: Binding,
+        fault: Fault | None,
+        seconds: float,
+        rules: Breaker,
+        now: float,
+        reached: bool = True,
+    ) -> list[Condition]:
+        """How a call of this way ended, and which breakers that changed: `fault` is None where it served, `seconds` is
+        how long its first content took, and `reached` is false where the endpoint did not even answer with headers."""
+        if fault is not None and fault.kind in PAUSES and fault.origin != "client":
+            wait = fault.retry_after_seconds or (USUAL_PAUSE_SECONDS if fault.kind == "rate_limit" else 0.0)
+            self._pause(binding, wait, now)
+        if fault is not None and (fault.origin == "client" or fault.kind not in ILLNESSES):
+            self.abandoned(binding)
+            return []
+        unreachable = fault is not None and fault.kind == "connection" and not reached
+        own, shared = (binding.endpoint, binding.id), (binding.endpoint, "")
+        failed = fault is not None and not unreachable
+        changed = self._counted(own, failed, seconds > rules.slower_than_seconds, rules, now)
+        if unreachable or shared in self._ways:
+            changed += self._counted(shared, unreachable, False, SHARED, now)
+        return changed
+
+    def abandoned(self, binding: Binding) -> None:
+        """A call ended in a way that says nothing about the provider; the next one may probe."""
+        for way in self._found(binding):
+            way.probing = False
+
+    def conditions(self, now: float) -> list[Condition]:
+        """All ways that are not simply well, by name."""
+        ill = [key for key, way in self._ways.items() if way.state != "closed" or way.paused_until > now]
+        return [_condition(key, self._ways[key], now) for key in sorted(ill)]
+
+    def _counted(
+        self, key: tuple[str, str], failed: bool, slow: bool, rules: Breaker, now: float
+    ) -> list[Condition]:
+        way = self._way(key)
+        before = way.state
+        _count(way, failed, slow, rules, now)
+        return [] if way.state == before else [_condition(key, way, now)]
+
+    def _pause(self, binding: Binding, seconds: float, now: float) -> None:
+        way = self._way((binding.endpoint, binding.id))
+        way.paused_until = max(way.paused_until, now + min(seconds, LONGEST_PAUSE_SECONDS))
+
+    def _found(self, binding: Binding) -> list[_Way]:
+        """The states that stand in a call's way: the model's own, and the endpoint's."""
+        keys = ((binding.endpoint, binding.id), (binding.endpoint, ""))
+        return [way for key in keys if (way := self._ways.get(key)) is not None]
+
+    def _way(self, key: tuple[str, str]) -> _Way:
+        way = self._ways.get(key)
+        if way is None:
+            way = self._ways[key] = _Way()
+            while len(self._ways) > MOST_WAYS:
+                self._ways.popitem(last=False)
+        else:
+            self._ways.move_to_end(key)
+        return way
+
+
+def _condition(key: tuple[str, str], way: _Way, now: float) -> Condition:
+    failures = sum(failed for _, failed, _ in way.calls)
+    return Condition(*key, way.state, failures, len(way.calls), max(0.0, way.paused_until - now))
+
+
+def _admits(way: _Way, rules: Breaker, now: float) -> bool:
+    if now < way.paused_until:
+        return False
+    match way.state:
+        case "closed":
+            return True
+        case "open":
+            return now >= way.until and not way.probing
+        case "half_open":
+            return not way.probing
+        case "returning":
+            if now >= way.until:
+                return True
+            share = (now - way.since) / max(rules.window_seconds, 1e-9)
+            return _chance(now) < max(RETURNING_SHARE, share)
+
+
+def _chance(now: float) -> float:
+    """In [0, 1), from the last digits of the time, which nobody chooses."""
+    return now * 7_919.0 % 1.0
+
+
+def _waits(way: _Way, now: float) -> float:
+    closed = way.until - now if way.state == "open" else 0.0
+    return max(0.0, closed, way.paused_until - now)
+
+
+def _count(way: _Way, failed: bool, slow: bool, rules: Breaker, now: float) -> None:
+    """One more call, and what that makes of the breaker."""
+    was_probe, way.probing = way.state == "half_open", False
+    if way.state == "returning" and now >= way.until:
+        way.state = "closed"
+    way.calls.append((now, failed, slow))
+    while way.calls and way.calls[0][0] < now - rules.window_seconds:
+        way.calls.popleft()
+    if was_probe:
+        _open(way, rules, now) if failed or slow else _return(way, rules, now)
+    elif way.state != "open" and _ill(way, rules):
+        _open(way, rules, now)
+
+
+def _ill(way: _Way, rules: Breaker) -> bool:
+    failed = sum(failed for _, failed, _ in way.calls)
+    slow = sum(slow for _, _, slow in way.calls)
+    too_slow = len(way.calls) >= FEWEST_CALLS and slow / len(way.calls) > rules.slow_share
+    return failed >= rules.failures or too_slow
+
+
+def _open(way: _Way, rules: Breaker, now: float) -> None:
+    again = way.state in ("half_open", "returning")
+    way.cooldown = min(way.cooldown * 2, LONGEST_COOLDOWN_SECONDS) if again else rules.cooldown_seconds
+    way.state, way.until = "open", now + way.cooldown
+    way.calls.clear()
+
+
+def _return(way: _Way, rules: Breaker, now: float) -> None:
+    way.state, way.since, way.until = "returning", now, now + rules.window_seconds
+    way.calls.clear()

@@ -1,0 +1,54 @@
+"""The ways to models as one request sees them: which first, which closed, and what it tells of the ones it took."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from engine.core.catalog import Binding, Model
+from engine.core.errors import Fault
+from engine.core.policy import Breaker
+from engine.routing.balance import Balance
+from engine.routing.health import Condition, Health
+
+
+@dataclass(frozen=True, slots=True)
+class RequestWays:
+    """Implements `core.ports.Ways` for the request `id` of a session, which is empty where there is none."""
+
+    health: Health
+    balance: Balance
+    session: str
+    id: str
+
+    def order(self, model: Model, now: float) -> Sequence[Binding]:
+        return self.balance.order(model, self.session, self.id, now)
+
+    def admits(self, binding: Binding, rules: Breaker, now: float) -> bool:
+        return self.health.admits(binding, rules, now)
+
+    def waits(self, binding: Binding, now: float) -> float:
+        return self.health.waits(binding, now)
+
+    def began(self, binding: Binding, now: float) -> None:
+        self.health.began(binding, now)
+        self.balance.began(binding)
+
+    def abandoned(self, binding: Binding) -> None:
+        """The client left before the call came to an end."""
+        self.health.abandoned(binding)
+        self.balance.ended(binding)
+
+    def ended(
+        self,
+        model: Model,
+        binding: Binding,
+        fault: Fault | None,
+        seconds: float | None,
+        rules: Breaker,
+        now: float,
+        reached: bool,
+    ) -> list[Condition]:
+        """`seconds` to the first content, where that was measured; `reached` as `Health.ended` has it."""
+        self.balance.ended(binding)
+        if fault is None:
+            self.balance.served(model, binding, self.session, seconds, now)
+        return self.health.ended(binding, fault, seconds or 0.0, rules, now, reached)
