@@ -189,6 +189,12 @@ def _outcome(tree: Tree, told: Mapping[str, Any]) -> None:
             f"${result['cost_usd']:.5f}, {result['seconds']:.2f} s"
         )
     )
+    if result.get("dropped"):
+        lost = tree.add(Text("what did not come through as it was", "bold"))
+        for loss in result["dropped"]:
+            colour = "yellow" if loss["fate"] == "converted" else "red"
+            line = Text(f"{loss['fate']} ", colour).append(_short_text(loss["path"]))
+            lost.add(line.append(f"  {_short_text(loss['why'])}", "dim"))
 
 
 def _short(value: Any) -> str:

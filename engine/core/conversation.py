@@ -10,7 +10,6 @@ Three ideas carry the rest:
 * `raw` is the body as it arrived. A request that leaves in the protocol it came in is forwarded from `raw`.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -199,7 +198,25 @@ class Loss:
     @property
     def place(self) -> str:
         """The path as people write it: `messages[3].content[0]`."""
-        return _NUMBER.sub(r"[\1]", self.path)
+        first, *steps = self.path.split(".")
+        return first + "".join(f"[{step}]" if step.isdecimal() else f".{step}" for step in steps)
 
 
-_NUMBER = re.compile(r"\.(\d+)(?![^.])")
+@dataclass(frozen=True, slots=True)
+class Lossy:
+    """What an operator allows to be lost on the way to a model: `refuse` rather does without the model, `report`
+    sends the rest and says so."""
+
+    content: Literal["refuse", "report"] = "refuse"
+    offer: Literal["refuse", "report"] = "report"
+    tuning: Literal["refuse", "report"] = "report"
+
+    def refuses(self, loss: Loss) -> bool:
+        """What others cannot read anyway is no reason to refuse."""
+        if loss.fate == "converted" or loss.stake == "sealed":
+            return False
+        allowed = {"content": self.content, "offer": self.offer, "tuning": self.tuning}
+        return allowed[loss.stake] == "refuse"
+
+
+AS_USUAL = Lossy()

@@ -4,6 +4,7 @@
     ├── RequestError           the client sent what cannot be served (4xx, never retried)
     ├── UpstreamError          a provider failed, refused, or could not be reached
     ├── UnservableError        the engine has nothing to serve this request with (no model fits, no key)
+    ├── LossError              the request cannot go to this model whole, and the policy lets nothing be lost
     ├── StreamOrderError       events came in an order no stream has: a bug in a decoder
     └── InvalidDocumentsError  operators' files do not hold; carries every Problem
 
@@ -14,6 +15,8 @@ something an operator wrote wrong; it is collected, never raised alone.
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
+
+from engine.core.conversation import Loss
 
 FaultKind = Literal[
     "invalid_request",  # 400
@@ -85,6 +88,18 @@ class UpstreamError(WeaveError):
 
 class UnservableError(WeaveError):
     """The request is fine, but nothing here can serve it."""
+
+
+# The code of a fault that another model or endpoint may not have: this one could not have carried the request.
+CANNOT_CARRY = "cannot_carry"
+
+
+class LossError(WeaveError):
+    """Something would be lost on the way to one model, and may not be. `losses` says what."""
+
+    def __init__(self, message: str, losses: Iterable[Loss] = ()) -> None:
+        super().__init__(Fault("invalid_request", message, origin="client", code=CANNOT_CARRY))
+        self.losses = tuple(losses)
 
 
 class StreamOrderError(WeaveError):

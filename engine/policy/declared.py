@@ -1,11 +1,12 @@
-"""Budgets, reuse and rollout: what a policy document says of them, checked and read.
+"""Budgets, reuse, rollout and what may be lost: what a policy document says of them, checked and read.
 
 Budgets and reuse are read and carried, but nothing acts on them yet, and whoever writes them is told so.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
+from engine.core.conversation import Lossy
 from engine.core.errors import Problem
 from engine.core.policy import Budget, Canary, Reuse, Rollout, Shadow
 from engine.documents import Path, did_you_mean
@@ -53,6 +54,18 @@ def read_rollout(page: Page) -> Rollout:
         None if shadow is None else Shadow(shadow["policy"], float(shadow.get("sample", 1.0))),
         None if canary is None else _canary(page, canary),
     )
+
+
+def read_lossy(page: Page) -> Lossy:
+    """One word for everything, or a word for each kind of loss."""
+    value = page.data.get("lossy")
+    if isinstance(value, str):
+        return Lossy(content=_word(value), offer=_word(value), tuning=_word(value))
+    return Lossy(**{kind: _word(word) for kind, word in page.section("lossy").items()})
+
+
+def _word(word: str) -> Literal["refuse", "report"]:
+    return "report" if word == "report" else "refuse"
 
 
 def _canary(page: Page, value: Mapping[str, Any]) -> Canary:

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from engine.core.conversation import AS_USUAL, Lossy
 from engine.core.decision import Step
 from engine.core.policy import (
     Budget,
@@ -76,6 +77,7 @@ class CompiledPolicy:
     budgets: tuple[Budget, ...] = ()
     reuse: Reuse | None = None
     rollout: Rollout = NO_ROLLOUT
+    lossy: Lossy = AS_USUAL
     aborting: Expression | None = None  # the condition that ends the canary
 
     def judge(self, inputs: Inputs, clock: Clock | None = None) -> Verdict:

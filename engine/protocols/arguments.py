@@ -16,7 +16,7 @@ from json import JSONDecoder
 from typing import Any
 
 from engine import wire
-from engine.core.conversation import Part, Tool, ToolCall
+from engine.core.conversation import Loss, Part, Tool, ToolCall
 from engine.core.reply import Reply
 from engine.core.stream import Event, PartClosed, PartGrew, PartOpened
 from engine.protocols.json_schema import Schema, flat, types_of
@@ -129,6 +129,7 @@ class ArgumentRepair:
     """The same for a stream: events in, events out."""
 
     def __init__(self, tools: tuple[Tool, ...]) -> None:
+        self.losses: list[Loss] = []
         self._schemas = _schemas(tools)
         self._held: dict[int, tuple[Schema, list[str]]] = {}
         self._passing: dict[int, JsonEnd] = {}
@@ -146,6 +147,8 @@ class ArgumentRepair:
                     return []
                 if index in self._passing:
                     kept = self._passing[index].feed(text)
+                    if len(kept) < len(text):
+                        self._note(index)
                     return [PartGrew(index, kept)] if kept else []
             case PartOpened(index=index, part=ToolCall(name=name)) if name in self._schemas:
                 schema = flat(self._schemas[name])
@@ -157,10 +160,24 @@ class ArgumentRepair:
                 self._passing.pop(index, None)
                 held = self._held.pop(index, None)
                 if held is not None and held[1]:
-                    return [PartGrew(index, _repaired("".join(held[1]), held[0])), event]
+                    before = "".join(held[1])
+                    after = _repaired(before, held[0])
+                    if after != before:
+                        self._note(index)
+                    return [PartGrew(index, after), event]
             case _:
                 pass
         return [event]
+
+    def _note(self, index: int) -> None:
+        loss = put_right(index)
+        if not self.losses or self.losses[-1] != loss:
+            self.losses.append(loss)
+
+
+def put_right(index: int) -> Loss:
+    why = "the model's arguments broke the tool's schema and were put right"
+    return Loss(f"content.{index}.arguments", why, "converted", "content")
 
 
 def _all_required(schema: Schema) -> bool:

@@ -7,16 +7,18 @@ writes those in the client's protocol. Both tell the same things, so whoever dri
 from typing import Protocol as Shape
 
 from engine import wire
+from engine.core.conversation import Loss
 from engine.core.errors import Fault
-from engine.core.reply import StopReason, Usage
+from engine.core.reply import Reply, StopReason, Usage
 from engine.core.stream import Broke, Event, Started, Stopped, has_content
-from engine.protocols.arguments import ArgumentRepair
-from engine.protocols.shape import Protocol, ReplyContext
+from engine.protocols.arguments import ArgumentRepair, put_right, repaired_reply
+from engine.protocols.shape import Encoded, Protocol, ReplyContext
 
 
 class Pipe(Shape):
     """`content_started`: the client has something no other model may replace. `ended`: nothing more will come.
-    `fault`: how the stream failed. `usage` is None until the provider gave any."""
+    `fault`: how the stream failed. `usage` is None until the provider gave any. `losses`: what of the reply so far
+    its client was not told as the provider said it."""
 
     @property
     def content_started(self) -> bool: ...
@@ -28,6 +30,8 @@ class Pipe(Shape):
     def stop(self) -> StopReason | None: ...
     @property
     def usage(self) -> Usage | None: ...
+    @property
+    def losses(self) -> tuple[Loss, ...]: ...
 
     def feed(self, chunk: bytes) -> bytes: ...
     def close(self) -> bytes:
@@ -71,6 +75,10 @@ class Forwarding:
     def usage(self) -> Usage | None:
         return self._tap.usage
 
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        return ()
+
     def feed(self, chunk: bytes) -> bytes:
         self._tap.feed(chunk)
         if self._tap.unreadable:
@@ -104,6 +112,10 @@ class Translation:
         self.stop: StopReason | None = None
         self.usage: Usage | None = None
 
+    @property
+    def losses(self) -> tuple[Loss, ...]:
+        return (*self._arguments.losses, *self._writer.dropped)
+
     def feed(self, chunk: bytes) -> bytes:
         return self._written(self._reader.feed(chunk))
 
@@ -128,6 +140,15 @@ class Translation:
             case Broke(fault=fault, usage=usage):
                 self.fault, self.ended = fault, True
                 self.usage = usage or self.usage
+
+
+def told(reply: Reply, client: Protocol, context: ReplyContext) -> Encoded:
+    """A whole reply in the client's protocol."""
+    repaired = repaired_reply(reply, context.tools)
+    encoded = client.write_reply(repaired, context)
+    pairs = zip(reply.parts, repaired.parts, strict=True)
+    mended = [put_right(at) for at, (before, after) in enumerate(pairs) if before != after]
+    return Encoded(encoded.body, (*mended, *encoded.dropped)) if mended else encoded
 
 
 class WholeFrames:

@@ -12,13 +12,15 @@ way is left, nothing is called, and the client is told when one may be tried aga
 
 The client is shown the first fault, because it is about the model the decision chose; that the second choice
 could not be reached either is the operator's news, not the agent's. A wait the first fault asks for travels along.
+An attempt that came to nothing because the provider could not carry the request is no call: it does not count, and
+its fault is shown only where no other tells more.
 """
 
 from collections.abc import Generator, Iterator, Sequence
 
 from engine.core.catalog import Binding, Catalog, Model
 from engine.core.decision import Attempt, AttemptEnd, Failed
-from engine.core.errors import Fault, FaultKind
+from engine.core.errors import CANNOT_CARRY, Fault, FaultKind
 from engine.core.policy import Breaker, Failover
 from engine.core.ports import Ways
 
@@ -59,6 +61,7 @@ def failover(
     """Yields at most `most` attempts within the deadline; returns None once one served, else the fault to show."""
     deadline = now + rules.deadline_seconds
     first: Fault | None = None
+    unfit: Fault | None = None
     needs_context_above = 0
     number = 0
     closed: list[Attempt] = []
@@ -72,11 +75,16 @@ def failover(
         end, now = yield Attempt(number, attempt.model, attempt.binding, attempt.endpoint)
         if not isinstance(end, Failed):
             return None
+        if end.fault.code == CANNOT_CARRY:
+            unfit = unfit or end.fault
+            number -= 1
+            continue
         first = first or end.fault
         if end.committed or not worth_another(end.fault, rules) or number >= most or now >= deadline:
             return first
         if end.fault.kind == "context_exceeded":
             needs_context_above = attempt.model.context_tokens
+    first = first or unfit
     return first if first is not None or not closed else _all_closed(closed, ways, now)
 
 

@@ -32,6 +32,7 @@ from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from engine import wire
+from engine.core.conversation import Loss
 from engine.core.decision import AttemptRecord, Candidate, Decision, Lesson, Outcome, Result, Step
 from engine.core.errors import Fault, WeaveError
 from engine.core.reply import Usage
@@ -492,7 +493,7 @@ def _plain(value: Any) -> Any:
 # How cells that hold JSON, or a truth value, become fields again.
 READ: dict[str, Callable[[Any], Any]] = {
     "targets": lambda cell: tuple(wire.loads(cell)),
-    "dropped": lambda cell: tuple(wire.loads(cell)),
+    "dropped": lambda cell: tuple(map(_loss, wire.loads(cell))),
     "edits": lambda cell: tuple(wire.loads(cell)),
     "features": wire.loads,
     "hints": wire.loads,
@@ -503,6 +504,11 @@ READ: dict[str, Callable[[Any], Any]] = {
     "fault": lambda cell: _known(Fault, wire.loads(cell)),
     "client_gone": bool,
 }
+
+
+def _loss(told: Any) -> Any:
+    """Older engines kept the path alone."""
+    return Loss(told, "") if isinstance(told, str) else _known(Loss, told)
 
 
 def _known(of: type, told: Mapping[str, Any]) -> Any:

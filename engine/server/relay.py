@@ -19,15 +19,16 @@ from dataclasses import replace
 from starlette.types import Receive, Scope, Send
 
 from engine import turn, wire
+from engine.core.conversation import Loss
 from engine.core.cost import cost_usd
 from engine.core.decision import Attempt, AttemptEnd, AttemptRecord, Failed, Result, Served
-from engine.core.errors import Fault, UpstreamError, WeaveError
+from engine.core.errors import Fault, LossError, UpstreamError, WeaveError
 from engine.core.reply import StopReason, Usage
 from engine.protocols import PROTOCOLS
-from engine.protocols.arguments import repaired_reply
 from engine.protocols.outbound import Outbound, outbound
-from engine.protocols.pipe import Pipe, Translation, pipe
+from engine.protocols.pipe import Pipe, Translation, pipe, told
 from engine.protocols.shape import Protocol, ReplyContext
+from engine.server import losses
 from engine.server.answer import Answer, header_value
 from engine.server.engine import Decided, Engine, conclude, decide, remember
 from engine.server.log import Logger
@@ -124,6 +125,7 @@ class Exchange:
         self._starting: asyncio.Task[None] | None = None
         self._first_content: float | None = None
         self._verbatim: dict[Fault, bytes] = {}
+        self._reply_losses: tuple[Loss, ...] = ()
 
     async def run(self, receive: Receive) -> None:
         """Serve the client, unless it leaves first: then the provider's call is given up at once."""
@@ -197,9 +199,17 @@ class Exchange:
 
     async def _tried(self, attempt: Attempt, provider: Protocol, key: str) -> AttemptEnd:
         request, effort = self._decided.request, self._decided.decision.effort
-        self._outbound = await aside(
-            request.raw, outbound, request, provider, attempt.model, attempt.binding.id, effort
-        )
+        lossy = self._decided.snapshot.policy.lossy
+        self._outbound = Outbound(b"")
+        try:
+            self._outbound = await aside(
+                request.raw, outbound, request, provider, attempt.model, attempt.binding.id, effort, lossy
+            )
+        except LossError as error:
+            self._outbound = Outbound(b"", losses=error.losses)
+            self._answer.headers += losses.header(error.losses)
+            raise
+        self._answer.headers += losses.header(self._outbound.losses)
         patience = self._engine.settings.first_content_seconds if request.stream else None
         response: Response | None = None
         try:
@@ -257,19 +267,21 @@ class Exchange:
     async def _whole(self, provider: Protocol, response: Response) -> AttemptEnd:
         body = await response.read(MOST_REPLY_BYTES)
         try:
-            told = wire.loads(body)
+            found = wire.loads(body)
         except ValueError as error:
-            told = str(error)
-        if not isinstance(told, dict):
+            found = str(error)
+        if not isinstance(found, dict):
             message = "the provider's answer is no JSON object"
-            return Failed(Fault("server_error", message, 502, "provider", detail=str(told)[:200]))
-        reply = provider.read_reply(told)
+            return Failed(Fault("server_error", message, 502, "provider", detail=str(found)[:200]))
+        reply = provider.read_reply(found)
         self._usage, self._stop = reply.usage, reply.stop.reason
         self._first_content = time.monotonic()
         if provider is not self._protocol:
-            context = self._context()
-            encoded = self._protocol.write_reply(repaired_reply(reply, context.tools), context)
+            encoded = told(reply, self._protocol, self._context())
             body = wire.dumps(encoded.body)
+            self._reply_losses = encoded.dropped
+            self._answer.headers = [one for one in self._answer.headers if one[0] != losses.HEADER]
+            self._answer.headers += losses.header(self._outbound.losses, encoded.dropped)
         await self._answer.whole(200, body)
         return SERVED
 
@@ -365,6 +377,7 @@ class Exchange:
         )
         if self._pipe is not None and self._first_content is not None:
             self._usage, self._stop = self._pipe.usage, self._pipe.stop
+            self._reply_losses = self._pipe.losses
         usage = self._usage
         if served is None:
             usage = Usage()
@@ -384,7 +397,7 @@ class Exchange:
             first_content_seconds=self._first_content - self._arrived if self._first_content else None,
             fault=fault,
             client_gone=gone,
-            dropped=self._outbound.dropped,
+            dropped=losses.recorded(self._outbound.losses, self._reply_losses),
             edits=self._outbound.edits,
         )
         conclude(engine, self._decided, result)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from engine.commands.explain import told_from
+from engine.core.conversation import Loss
 from engine.core.decision import AttemptRecord, Decision, Result
 from engine.core.errors import Fault
 from engine.core.reply import Usage
@@ -151,7 +152,23 @@ def recorded(path: Path, **changes: Any) -> None:
         journal.record(AttemptRecord("d00c0ffee", 1, "little", "home", "little-1", 1000.1, 0.1, fault))
         journal.record(AttemptRecord("d00c0ffee", 2, "middle", "home", "middle-1", 1001.0, 0.9))
         journal.record(
-            Result("d00c0ffee", 1001.0, 200, "middle", "home", 2, "end_turn", Usage(70, 30), 0.01, 1.0, 0.5)
+            Result(
+                "d00c0ffee",
+                1001.0,
+                200,
+                "middle",
+                "home",
+                2,
+                "end_turn",
+                Usage(70, 30),
+                0.01,
+                1.0,
+                0.5,
+                dropped=(
+                    Loss("tools[2].strict", "no way to say it"),
+                    Loss("max_tokens", "lowered", "converted"),
+                ),
+            )  # fmt: skip
         )
         await journal.close()
 
@@ -166,6 +183,8 @@ def test_a_decision_is_looked_up_in_the_journal(weave: Weave, tmp_path: Path) ->
     assert "attempt 1: little at home failed: overloaded, busy" in ran.out
     assert "attempt 2: middle at home served" in ran.out
     assert "70 tokens in, 30 out" in ran.out
+    assert "dropped tools[2].strict  no way to say it" in ran.out
+    assert "converted max_tokens  lowered" in ran.out
 
 
 def test_a_decision_is_told_as_json(weave: Weave, tmp_path: Path) -> None:

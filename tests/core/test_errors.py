@@ -1,6 +1,15 @@
 import pytest
 
-from engine.core.errors import STATUS, Fault, InvalidDocumentsError, Problem, RequestError, StreamOrderError
+from engine.core.conversation import Loss
+from engine.core.errors import (
+    STATUS,
+    Fault,
+    InvalidDocumentsError,
+    LossError,
+    Problem,
+    RequestError,
+    StreamOrderError,
+)
 
 
 def test_a_fault_has_the_status_of_its_kind_unless_it_has_its_own() -> None:
@@ -30,3 +39,12 @@ def test_an_exception_carries_what_the_client_is_told() -> None:
         raise RequestError("no such thing", "not_found")
     assert (caught.value.fault.origin, caught.value.fault.http_status) == ("client", 404)
     assert "out of order" in StreamOrderError("twice").fault.message
+
+
+def test_a_loss_that_is_not_allowed_is_the_clients_to_mend_and_says_what() -> None:
+    refused = LossError("no", [Loss("a", "b")])
+    assert (refused.fault.origin, refused.fault.http_status, refused.losses) == (
+        "client",
+        400,
+        (Loss("a", "b"),),
+    )

@@ -2,6 +2,7 @@
 
 import pytest
 
+from engine.core.conversation import Lossy
 from engine.core.policy import Budget, Canary, Policy, Reuse, Rollout, Shadow
 from engine.documents import shipped_text
 from engine.policy.declared import seconds
@@ -55,6 +56,28 @@ def test_a_rollout_is_carried_with_its_usual_values() -> None:
     assert policy("rollout: {shadow: {policy: q}}\n").rollout == Rollout(shadow=Shadow("q", 1.0))
     canary = policy("rollout: {canary: {policy: q, percent: 5}}\n").rollout.canary
     assert canary == Canary("q", 5.0, "session", "", 20)
+
+
+@pytest.mark.parametrize(
+    ("body", "lossy"),
+    [
+        ("", Lossy("refuse", "report", "report")),
+        ("lossy: report", Lossy("report", "report", "report")),
+        ("lossy: refuse", Lossy("refuse", "refuse", "refuse")),
+        ("lossy: {tuning: refuse}", Lossy("refuse", "report", "refuse")),
+        ("lossy: {content: report, offer: refuse}", Lossy("report", "refuse", "report")),
+    ],
+)
+def test_a_policy_says_what_may_be_lost(body: str, lossy: Lossy) -> None:
+    assert policy(body).lossy == lossy
+
+
+@pytest.mark.parametrize("body", ["lossy: maybe", "lossy: {contents: report}", "lossy: {}", "lossy: 3"])
+def test_what_may_be_lost_is_said_in_words_there_are(body: str) -> None:
+    files = {"catalog.yaml": CATALOG, "p.yaml": f"{HEAD}metadata: {{name: p}}\n{body}"}
+    snapshot, problems = check(files, "p")
+    assert snapshot is None
+    assert "the kinds are content, offer and tuning" in str(problems[0])
 
 
 STATS = {

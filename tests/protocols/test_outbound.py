@@ -7,8 +7,8 @@ import orjson
 import pytest
 
 from engine.core.catalog import Model
-from engine.core.conversation import Request
-from engine.core.errors import RequestError
+from engine.core.conversation import Lossy, Request
+from engine.core.errors import LossError, RequestError
 from engine.protocols import PROTOCOLS
 from engine.protocols.outbound import Outbound, outbound
 
@@ -26,6 +26,10 @@ def sent(out: Outbound) -> Any:
     return orjson.loads(out.body)
 
 
+def fates(out: Outbound) -> dict[str, str]:
+    return {loss.path: loss.fate for loss in out.losses}
+
+
 def test_to_the_same_model_of_the_same_protocol_go_the_very_bytes(model: Model) -> None:
     request = asked("anthropic-messages", thinking={"type": "adaptive"}, temperature=1.0)
     assert outbound(request, ANTHROPIC, model, OPUS, "") == Outbound(request.raw)
@@ -35,7 +39,7 @@ def test_another_name_changes_the_name_alone(model: Model) -> None:
     request = asked("anthropic-messages")
     out = outbound(request, ANTHROPIC, model, "other", "")
     assert out.body == request.raw.replace(OPUS.encode(), b"other")
-    assert (out.edits, out.dropped) == (("model",), ())
+    assert (out.edits, out.losses) == (("model",), ())
 
 
 def test_a_newer_models_request_is_fitted_to_an_older_one(model: Model) -> None:
@@ -54,7 +58,11 @@ def test_a_newer_models_request_is_fitted_to_an_older_one(model: Model) -> None:
     assert "output_config" not in body
     assert body["context_management"] == rules
     assert set(out.edits) == {"model", "thinking", "max_tokens", "output_config"}
-    assert set(out.dropped) == {"max_tokens", "output_config.effort"}
+    assert fates(out) == {
+        "max_tokens": "converted",
+        "thinking": "converted",
+        "output_config.effort": "dropped",
+    }
 
 
 def test_a_model_that_does_not_think_is_not_asked_to(model: Model) -> None:
@@ -63,7 +71,7 @@ def test_a_model_that_does_not_think_is_not_asked_to(model: Model) -> None:
     out = outbound(request, ANTHROPIC, replace(model, can=frozenset({"tools"})), HAIKU, "")
     assert "thinking" not in sent(out)
     assert sent(out)["context_management"] == {"edits": rules["edits"][1:]}
-    assert out.dropped == ("thinking",)
+    assert fates(out) == {"thinking": "dropped", "context_management": "converted"}
 
 
 def test_an_open_loop_of_unsigned_thinking_is_served_without_thinking(model: Model) -> None:
@@ -83,7 +91,7 @@ def test_an_open_loop_of_unsigned_thinking_is_served_without_thinking(model: Mod
     out = outbound(request, ANTHROPIC, model, HAIKU, "")
     assert "thinking" not in sent(out)
     assert [block["type"] for block in sent(out)["messages"][1]["content"]] == ["tool_use"]
-    assert set(out.dropped) == {"messages.1.content.0", "thinking"}
+    assert set(fates(out)) == {"messages.1.content.0", "thinking"}
 
 
 @pytest.mark.parametrize(
@@ -105,6 +113,7 @@ def test_a_chat_stream_is_asked_for_its_usage_which_the_client_may_not_want(mode
     out = outbound(asked("openai-chat", stream=True), CHAT, model, OPUS, "")
     assert sent(out)["stream_options"] == {"include_usage": True}
     assert out.withhold_usage
+    assert fates(out) == {"stream_options": "converted"}
     wanted = asked("openai-chat", stream=True, stream_options={"include_usage": True})
     assert outbound(wanted, CHAT, model, OPUS, "") == Outbound(wanted.raw)
 
@@ -113,7 +122,7 @@ def test_a_translation_names_what_it_dropped(model: Model) -> None:
     request = asked("anthropic-messages", top_k=5, container="c")
     out = outbound(request, CHAT, model, "gpt-4o", "")
     assert sent(out)["model"] == "gpt-4o"
-    assert set(out.dropped) == {"top_k", "container"}
+    assert fates(out) == {"top_k": "dropped", "container": "dropped"}
     assert out.edits == ()
 
 
@@ -135,3 +144,42 @@ def test_a_call_whose_arguments_nest_too_deeply_is_refused(model: Model) -> None
     turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "tool_calls": [call]}]
     with pytest.raises(RequestError, match="cannot be written"):
         outbound(asked("openai-chat", messages=turns), ANTHROPIC, model, HAIKU, "")
+
+
+def test_an_effort_the_policy_sets_is_reported(model: Model) -> None:
+    forwarded = outbound(asked("anthropic-messages"), ANTHROPIC, model, OPUS, "high")
+    assert fates(forwarded) == {"thinking": "converted", "output_config": "converted"}
+    assert "high" in forwarded.losses[0].why
+    translated = outbound(asked("openai-chat"), ANTHROPIC, model, OPUS, "high")
+    assert fates(translated)["effort"] == "converted"
+
+
+AUDIO = {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}}
+
+
+def test_content_that_would_be_lost_is_refused_and_named(model: Model) -> None:
+    request = asked("openai-chat", messages=[{"role": "user", "content": [AUDIO]}], seed=7)
+    with pytest.raises(LossError) as refused:
+        outbound(request, ANTHROPIC, model, HAIKU, "")
+    assert str(refused.value).startswith(
+        "able cannot carry this request: messages[0].content[0] (only openai-chat"
+    )
+    assert {loss.path: loss.fate for loss in refused.value.losses} == {
+        "messages.0.content.0": "refused",
+        "seed": "dropped",
+    }
+    assert refused.value.fault.http_status == 400
+
+
+def test_a_policy_may_let_content_go_and_hold_on_to_tuning(model: Model) -> None:
+    request = asked("openai-chat", messages=[{"role": "user", "content": [AUDIO]}], seed=7)
+    assert fates(outbound(request, ANTHROPIC, model, HAIKU, "", Lossy(content="report"))) == {
+        "messages.0.content.0": "dropped",
+        "seed": "dropped",
+    }
+    with pytest.raises(LossError, match="seed"):
+        outbound(request, ANTHROPIC, model, HAIKU, "", Lossy(content="report", tuning="refuse"))
+    limited = asked("openai-chat", temperature=1.7)
+    assert fates(outbound(limited, ANTHROPIC, model, HAIKU, "", Lossy(tuning="refuse"))) == {
+        "temperature": "converted"
+    }

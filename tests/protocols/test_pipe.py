@@ -1,14 +1,15 @@
 """One provider stream on its way to one client."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
-from engine.core.conversation import Text, ToolCall
+from engine.core.conversation import Sealed, Text, Tool, ToolCall
 from engine.core.reply import Reply, Stop, Usage
 from engine.core.stream import Event, fold, unfold
 from engine.protocols import PROTOCOLS
-from engine.protocols.pipe import WholeFrames, pipe
+from engine.protocols.pipe import WholeFrames, pipe, told
 from engine.protocols.shape import Protocol, ReplyContext
 
 WriteStream = Callable[[Protocol, list[Event], ReplyContext], bytes]
@@ -79,3 +80,35 @@ def test_only_whole_frames_are_handed_on(end: bytes, chunkings: Chunkings) -> No
         handed_on = [frames.feed(chunk) for chunk in chunks]
         assert b"".join(handed_on).rstrip() == end.join([b"data: a", b"data: b"])
         assert b"".join([*handed_on, frames.close()]) == stream
+
+
+CITED = Text("so it is", None, Sealed("anthropic-messages", {"citations": [{"type": "page_location"}]}))
+TOOL = Tool("f", schema={"type": "object", "properties": {"a": {"type": "integer"}}})
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("client", ["openai-chat", "openai-responses", "gemini"])
+def test_what_a_client_cannot_be_told_of_a_reply_is_reported(
+    client: str, streamed: bool, write_stream: WriteStream, context: ReplyContext
+) -> None:
+    reply = Reply("id", "m", (CITED, ToolCall("c", "f", '{"a":"1"} x')), Stop("tool_use"), Usage(9, 4))
+    context = replace(context, tools=(TOOL,))
+    if streamed:
+        stream = write_stream(PROTOCOLS["anthropic-messages"], list(unfold(reply)), context)
+        one = pipe(PROTOCOLS[client], PROTOCOLS["anthropic-messages"], context, False)
+        one.feed(stream)
+        one.close()
+        losses = one.losses
+    else:
+        losses = told(reply, PROTOCOLS[client], context).dropped
+    assert {loss.path: loss.fate for loss in losses} == {
+        "content.0.citations": "dropped",
+        "content.1.arguments": "converted",
+    }
+
+
+def test_what_is_handed_on_as_it_is_loses_nothing(write_stream: WriteStream, context: ReplyContext) -> None:
+    chat = PROTOCOLS["openai-chat"]
+    one = pipe(chat, chat, context, False)
+    one.feed(write_stream(chat, list(unfold(REPLY)), context))
+    assert one.losses == ()

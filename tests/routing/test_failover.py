@@ -5,7 +5,7 @@ import pytest
 
 from engine.core.catalog import Binding, Catalog
 from engine.core.decision import AttemptEnd, Failed, Served
-from engine.core.errors import Fault, FaultKind
+from engine.core.errors import Fault, FaultKind, LossError
 from engine.core.policy import Breaker, Failover
 from engine.routing.failover import AllWell, failover
 
@@ -131,3 +131,14 @@ def test_where_every_way_is_closed_nothing_is_called_and_the_client_is_told_when
     shown = stopped.value.value
     assert (shown.kind, shown.http_status, shown.retry_after_seconds) == ("overloaded", 503, 4.0)
     assert "opus at one, gpt at one" in shown.message
+
+
+def test_a_provider_that_could_not_carry_the_request_was_not_tried(catalog: Catalog) -> None:
+    unfit = Failed(LossError("opus cannot carry this request: messages[0].content[1]").fault)
+    assert transcript(catalog, ["opus", "sonnet"], [unfit, Served()], most=1) == (
+        ["opus@one", "sonnet@one"],
+        None,
+    )
+    assert transcript(catalog, ["opus", "sonnet"], [unfit, unfit])[1] == unfit.fault
+    busy = fault("overloaded")
+    assert transcript(catalog, ["opus", "sonnet"], [unfit, Failed(busy)])[1] == busy

@@ -14,6 +14,7 @@ from typing import TypeVar
 
 import pytest
 
+from engine.core.conversation import Loss
 from engine.core.decision import AttemptRecord, Candidate, Decision, Lesson, Outcome, Result, Step
 from engine.core.errors import Fault
 from engine.core.policy import Learner
@@ -61,7 +62,7 @@ RESULT = Result(
     seconds=1.5,
     first_content_seconds=0.4,
     client_gone=True,
-    dropped=("top_k",),
+    dropped=(Loss("top_k", "there is no such field"), Loss("tools[1]", "not there", "refused", "content")),
     edits=("model",),
 )
 ATTEMPT = AttemptRecord(
@@ -482,6 +483,23 @@ def test_an_older_journal_gains_the_columns_it_lacks(tmp_path: Path) -> None:
 
     async def read(journal: Journal) -> None:
         assert await journal.decision("d1") == replace(DECISION, propensity=1.0, hints={})
+
+    with_journal(read, path)
+
+
+def test_losses_that_an_older_engine_kept_as_paths_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "weave.db"
+
+    async def write(journal: Journal) -> None:
+        journal.record(RESULT)
+
+    with_journal(write, path)
+    with sqlite3.connect(path) as other:
+        other.execute("UPDATE results SET dropped = ?", ('["top_k"]',))
+    other.close()
+
+    async def read(journal: Journal) -> None:
+        assert await journal.result("d1") == replace(RESULT, dropped=(Loss("top_k", ""),))
 
     with_journal(read, path)
 

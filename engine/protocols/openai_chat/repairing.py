@@ -53,6 +53,7 @@ def _fit_length(
     if field == "max_tokens" and NAMES.is_model("completion_tokens", model_id):
         edits.pop(field, None)
         edits["max_completion_tokens"] = wanted
+        losses.append(Loss(field, "reasoning models call it max_completion_tokens", "converted"))
         return [field]
     return []
 

@@ -263,7 +263,7 @@ def test_what_real_agents_send_is_forwarded_as_it_is_and_translated(
         body = {**row["body"], "model": found[1], "stream": found[2].startswith("stream")}
         request = GEMINI.read_request(body, orjson.dumps(row["body"]))
         own = outbound(request, GEMINI, model, request.model, "")
-        assert (own.body, own.edits, own.dropped) == (request.raw, (), ()), row["id"]
+        assert (own.body, own.edits, own.losses) == (request.raw, (), ()), row["id"]
         for away in OTHERS:
             written = orjson.loads(outbound(request, away, model, "other", "").body)
             there = away.read_request({"model": "m", **written}, b"")

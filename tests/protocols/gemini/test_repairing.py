@@ -49,7 +49,7 @@ def test_what_others_sealed_leaves_the_history(asked: Ask, model: Model) -> None
         {"text": "ok"},
         call(thoughtSignature="skip_thought_signature_validator"),
     ]
-    assert (out.edits, out.dropped) == (("contents",), ("contents.1.parts.0",))
+    assert (out.edits, [loss.path for loss in out.losses]) == (("contents",), ["contents.1.parts.0"])
     old = outbound(request, GEMINI, model, "gemini-2.0-flash", "")
     assert sent(old)["contents"][1]["parts"] == [{"text": "ok"}, call()]
 
