@@ -176,6 +176,7 @@ class Outcome:
     source: Teller = "told"
     identity: str = ""  # who told it
     subject: str = ""  # what it is about, so that a later one about the same can replace it
+    work_at: float = 0.0  # when the newest decision of it was made; 0 where that is not known
     worth: float | None = None  # what the policy made of it, -1..1; None where no rule matched
     valued_by: str = ""  # that policy and the fingerprint of its set, as in `default@1f3a…`
     remarks: tuple[str, ...] = ()  # what is odd about it: late, contradicts …, outranked by …

@@ -25,17 +25,29 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
-from operator import attrgetter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 from urllib.parse import quote
 
 from engine import wire
-from engine.core.conversation import Loss
-from engine.core.decision import AttemptRecord, Candidate, Decision, Lesson, Outcome, Result, Step
+from engine.core.decision import AttemptRecord, Decision, Lesson, Outcome, Result, Withdrawal
 from engine.core.errors import Fault, WeaveError
-from engine.core.reply import Usage
+from engine.server.precedence import Settled, root, settle
+from engine.server.rows import (
+    ATTEMPTS,
+    DECISIONS,
+    LESSONS,
+    OUTCOMES,
+    RESULTS,
+    TABLES,
+    WITHDRAWALS,
+    Row,
+    Table,
+    event_of,
+    row_of,
+)
+from engine.server.withdrawals import Span, first_touched, withdrawn
 
 VERSION = "1"
 COMMIT_SECONDS = 0.2
@@ -44,7 +56,6 @@ ROWS_A_COMMIT = 1_000
 SNAPSHOTS_KEPT = 10
 
 Recorded = Decision | AttemptRecord | Result
-Row = tuple[Any, ...]
 T = TypeVar("T")
 
 
@@ -55,55 +66,32 @@ class JournalError(WeaveError):
         super().__init__(Fault("server_error", message))
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Where events of one type are kept. `key` is what makes a row one of its kind."""
-
-    name: str
-    of: type
-    key: str
-    numbered: bool = False  # rows count from 1 without gaps
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        return tuple(field.name for field in fields(self.of))
-
-    def insert(self, conflict: str = "ABORT") -> str:
-        columns, marks = ", ".join(self.columns), ", ".join("?" * len(self.columns))
-        return f"INSERT OR {conflict} INTO {self.name} ({columns}) VALUES ({marks})"  # noqa: S608 - names are ours
-
-
-DECISIONS = Table("decisions", Decision, "id")
-ATTEMPTS = Table("attempts", AttemptRecord, "decision, number")
-RESULTS = Table("results", Result, "decision")
-OUTCOMES = Table("outcomes", Outcome, "id")
-LESSONS = Table("lessons", Lesson, "", numbered=True)
-TABLES = (DECISIONS, ATTEMPTS, RESULTS, OUTCOMES, LESSONS)
-
-CELLS: dict[type, Callable[[Any], Row]] = {table.of: attrgetter(*table.columns) for table in TABLES}
 INSERT: dict[type, str] = {table.of: table.insert("REPLACE") for table in (DECISIONS, ATTEMPTS, RESULTS)}
-INSERT_OUTCOME = OUTCOMES.insert("IGNORE")
+INSERT_OUTCOME = OUTCOMES.insert()
 INSERT_LESSON = LESSONS.insert()
+INSERT_WITHDRAWAL = WITHDRAWALS.insert()
+NUMBERED = "number > ? ORDER BY number"
+SPANS = (
+    "SELECT min(number), max(number) FROM lessons"
+    " WHERE outcome IN (SELECT value FROM json_each(?)) GROUP BY outcome"
+)
 
-INSERT_SNAPSHOT = "INSERT OR REPLACE INTO learner_states VALUES (?, ?, ?)"
+# A snapshot that was made before lessons were withdrawn is not kept.
+INSERT_SNAPSHOT = (
+    "INSERT OR REPLACE INTO learner_states SELECT ?, ?, ? WHERE ? = (SELECT count(*) FROM withdrawals)"
+)
 NEWEST_SNAPSHOT = "SELECT lessons, state FROM learner_states ORDER BY at DESC, lessons DESC LIMIT 1"
 FORGET_SNAPSHOTS = (
     "DELETE FROM learner_states WHERE lessons NOT IN"
     " (SELECT lessons FROM learner_states ORDER BY at DESC, lessons DESC LIMIT ?)"
 )
 
-# Fields without a default, which a row must fill even if with None.
-REQUIRED = {
-    table.of: {
-        field.name
-        for field in fields(table.of)
-        if field.default is MISSING and field.default_factory is MISSING
-    }
-    for table in TABLES
-}
-
 # What a session's turns are asked for does not need these, and they are most of a decision's weight.
 HEAVY = ("features", "hints", "candidates", "trace")
+
+# Older engines kept a lesson about one model and its reward in -1..1.
+LESSONS_OF_OLD = """UPDATE lessons SET score = (reward + 1) / 2.0,
+    steps = json_array(json_object('model', model, 'share', 1.0)) WHERE steps IS NULL"""
 
 # A row with one of these faults can never be written; any other error is the disk's, and passes.
 UNWRITABLE = (
@@ -171,27 +159,43 @@ class Journal:
             return
         self._events.append(event)
 
-    async def record_outcome(self, outcome: Outcome, lessons: Sequence[Lesson]) -> bool:
-        """Keep an outcome and what it teaches, both or neither. False where its id is known, and nothing changes.
+    async def record_outcome(self, outcome: Outcome, lessons: Sequence[Lesson]) -> Settled:
+        """Keep an outcome and what it teaches, both or neither, as far as `settle` lets it; what it outranks is
+        withdrawn.
 
         On disk when it returns. Raises JournalError where it could not be written.
         """
-        told, taught = _row(outcome), [_row(lesson) for lesson in lessons]
 
-        def write(connection: sqlite3.Connection) -> bool:
-            if connection.execute(INSERT_OUTCOME, told).rowcount == 0:
-                return False
-            connection.executemany(INSERT_LESSON, taught)
-            return True
+        def write(connection: sqlite3.Connection) -> Settled:
+            known = _select(connection, OUTCOMES, "id = ?", outcome.id) if outcome.id else []
+            earlier = _about(connection, root(outcome.subject)) if outcome.subject else []
+            settled = settle(outcome, lessons, _first(known), earlier)
+            if not settled.new:
+                return settled
+            connection.execute(INSERT_OUTCOME, row_of(settled.outcome))
+            connection.executemany(INSERT_LESSON, [row_of(lesson) for lesson in settled.lessons])
+            if settled.outranked:
+                spans = connection.execute(SPANS, (wire.dumps(settled.outranked).decode(),)).fetchall()
+                _withdraw(connection, outcome.at, spans, f"outranked by {settled.outcome.id}")
+            return settled
 
         return await self._ask(write, writes=True)
 
-    async def save_learner_state(self, lessons: int, state: Mapping[str, Any], at: float) -> None:
-        """Keep a learner snapshot that holds the first `lessons` lessons."""
+    async def roll_back(self, to: int, stands: int, at: float, why: str) -> None:
+        """Let only the first `to` lessons count, and of their withdrawals the first `stands`."""
+        await self._ask(
+            lambda connection: _withdraw(connection, at, [(to + 1, _lessons(connection))], why, stands),
+            writes=True,
+        )
+
+    async def save_learner_state(
+        self, lessons: int, state: Mapping[str, Any], at: float, withdrawals: int = 0
+    ) -> None:
+        """Keep a learner snapshot that holds the first `lessons` lessons, of which so many withdrawals took some."""
         text = wire.dumps(state).decode()
 
         def write(connection: sqlite3.Connection) -> None:
-            connection.execute(INSERT_SNAPSHOT, (lessons, at, text))
+            connection.execute(INSERT_SNAPSHOT, (lessons, at, text, withdrawals))
             connection.execute(FORGET_SNAPSHOTS, (SNAPSHOTS_KEPT,))
 
         await self._ask(write, writes=True)
@@ -247,8 +251,29 @@ class Journal:
 
     async def lessons(self, after: int = 0) -> list[Lesson]:
         """Every lesson but the first `after`, in the order they were committed."""
-        where = "number > ? ORDER BY number"
-        return await self._ask(lambda connection: _select(connection, LESSONS, where, after))
+        return await self._ask(lambda connection: _select(connection, LESSONS, NUMBERED, after))
+
+    async def withdrawals(self) -> list[Withdrawal]:
+        """In the order they were committed."""
+        return await self._ask(lambda connection: _select(connection, WITHDRAWALS, NUMBERED, 0))
+
+    async def taught(self, lessons: int, withdrawals: int) -> tuple[list[Lesson], list[Withdrawal]]:
+        """The lessons and the withdrawals after so many of each."""
+        return await self._ask(
+            lambda connection: (
+                _select(connection, LESSONS, NUMBERED, lessons),
+                _select(connection, WITHDRAWALS, NUMBERED, withdrawals),
+            )
+        )
+
+    async def outcomes(self, about: str) -> list[Outcome]:
+        """Those about this subject or a part of it, in the order they were told."""
+        return await self._ask(lambda connection: _about(connection, about))
+
+    async def rows(self, query: str, value: Any = None) -> list[Row]:
+        """Of a query of one value over the tables above, for reports."""
+        values = () if value is None else (value,)
+        return await self._ask(lambda connection: connection.execute(query, values).fetchall())
 
     async def load_learner_state(self) -> tuple[int, dict[str, Any]] | None:
         """The newest snapshot, and how many lessons it holds."""
@@ -396,11 +421,15 @@ def _prepare(connection: sqlite3.Connection) -> None:
             return
         for table in TABLES:
             _create(connection, table)
+        if _has_column(connection, LESSONS, "reward"):
+            connection.execute(LESSONS_OF_OLD)
         connection.execute(
             "CREATE TABLE IF NOT EXISTS learner_states (lessons INTEGER PRIMARY KEY, at, state)"
         )
         connection.execute("CREATE INDEX IF NOT EXISTS decisions_by_session ON decisions (session, at)")
         connection.execute("CREATE INDEX IF NOT EXISTS decisions_by_time ON decisions (at)")
+        connection.execute("CREATE INDEX IF NOT EXISTS outcomes_by_subject ON outcomes (subject)")
+        connection.execute("CREATE INDEX IF NOT EXISTS lessons_by_outcome ON lessons (outcome)")
 
 
 def _version(connection: sqlite3.Connection) -> str | None:
@@ -418,10 +447,13 @@ def _create(connection: sqlite3.Connection, table: Table) -> None:
     number = "number INTEGER PRIMARY KEY, " if table.numbered else ""
     key = f", PRIMARY KEY ({table.key})" if table.key else ""
     connection.execute(f"CREATE TABLE IF NOT EXISTS {table.name} ({number}{', '.join(table.columns)}{key})")
-    known = {row[1] for row in connection.execute(f"PRAGMA table_info({table.name})")}
     for column in table.columns:
-        if column not in known:
+        if not _has_column(connection, table, column):
             connection.execute(f"ALTER TABLE {table.name} ADD COLUMN {column}")
+
+
+def _has_column(connection: sqlite3.Connection, table: Table, column: str) -> bool:
+    return any(row[1] == column for row in connection.execute(f"PRAGMA table_info({table.name})"))
 
 
 @contextmanager
@@ -444,76 +476,39 @@ def _no_transaction() -> Iterator[None]:
 def _insert(connection: sqlite3.Connection, event: Recorded) -> bool:
     """False for an event that no row can hold."""
     try:
-        connection.execute(INSERT[type(event)], _row(event))
+        connection.execute(INSERT[type(event)], row_of(event))
     except UNWRITABLE:
         return False
     return True
 
 
-# -- events and rows ------------------------------------------------------------------------------------------------
+def _withdraw(
+    connection: sqlite3.Connection, at: float, spans: Sequence[Span], why: str, stands: int | None = None
+) -> None:
+    """Withdraws what counts of these, and the snapshots that hold it."""
+    before = _select(connection, WITHDRAWALS, NUMBERED, 0)
+    every, gone, after = [*before], withdrawn(before), _lessons(connection)
+    for first, last in spans:
+        if stands is None and first in gone:
+            continue
+        one = Withdrawal(at, first, last, after, len(every) if stands is None else stands, why)
+        connection.execute(INSERT_WITHDRAWAL, row_of(one))
+        every.append(one)
+    if len(every) > len(before):
+        stale = first_touched(every, len(before))
+        connection.execute("DELETE FROM learner_states WHERE lessons >= ?", (stale,))
 
 
-def _row(event: Any) -> Row:
-    return tuple(map(_cell, CELLS[type(event)](event)))
+def _about(connection: sqlite3.Connection, subject: str) -> list[Outcome]:
+    where = "subject = ?1 OR (subject >= ?1 || '/' AND subject < ?1 || '0') ORDER BY rowid"
+    return _select(connection, OUTCOMES, where, subject)
 
 
-def _cell(value: Any) -> Any:
-    """Text and numbers as they are, everything else as JSON."""
-    if value is None or isinstance(value, str | int | float):
-        return value
-    if isinstance(value, Fault):
-        value = _without_prompt(value)
-    try:
-        return wire.dumps(value).decode()
-    except ValueError:
-        return wire.dumps(_plain(value)).decode()
+def _lessons(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("SELECT count(*) FROM lessons").fetchone()[0])
 
 
-def _without_prompt(fault: Fault) -> dict[str, Any]:
-    told = asdict(fault)
-    del told["detail"]
-    if fault.origin != "engine":
-        told["message"] = ""
-    return told
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can hold of any value; the rest as its text."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        return [_plain(inner) for inner in value]
-    if value is None or isinstance(value, bool | float) or (isinstance(value, int) and abs(value) < 2**63):
-        return value
-    return str(value).encode("utf-8", "replace").decode()
-
-
-# How cells that hold JSON, or a truth value, become fields again.
-READ: dict[str, Callable[[Any], Any]] = {
-    "targets": lambda cell: tuple(wire.loads(cell)),
-    "dropped": lambda cell: tuple(map(_loss, wire.loads(cell))),
-    "edits": lambda cell: tuple(wire.loads(cell)),
-    "features": wire.loads,
-    "hints": wire.loads,
-    "labels": wire.loads,
-    "candidates": lambda cell: tuple(_known(Candidate, one) for one in wire.loads(cell)),
-    "trace": lambda cell: tuple(_known(Step, one) for one in wire.loads(cell)),
-    "usage": lambda cell: _known(Usage, wire.loads(cell)),
-    "fault": lambda cell: _known(Fault, wire.loads(cell)),
-    "client_gone": bool,
-}
-
-
-def _loss(told: Any) -> Any:
-    """Older engines kept the path alone."""
-    return Loss(told, "") if isinstance(told, str) else _known(Loss, told)
-
-
-def _known(of: type, told: Mapping[str, Any]) -> Any:
-    """An object from what was written of it, by this engine or by a newer one with more fields."""
-    return of(**{field.name: told[field.name] for field in fields(of) if field.name in told})
+# -- reading ---------------------------------------------------------------------------------------------------------
 
 
 def _select(
@@ -521,17 +516,7 @@ def _select(
 ) -> list[Any]:
     columns = [column for column in table.columns if column not in without]
     query = f"SELECT {', '.join(columns)} FROM {table.name} WHERE {where}"  # noqa: S608 - names are ours
-    return [_event(table.of, columns, row) for row in connection.execute(query, (value,))]
-
-
-def _event(of: type, columns: Sequence[str], row: Row) -> Any:
-    """What a row holds. NULL is a field nobody set, or one the row is too old to have: its default, or None."""
-    told = {
-        name: cell if cell is None or name not in READ else READ[name](cell)
-        for name, cell in zip(columns, row, strict=True)
-        if cell is not None or name in REQUIRED[of]
-    }
-    return of(**told)
+    return [event_of(table.of, columns, row) for row in connection.execute(query, (value,))]
 
 
 def _first(events: Sequence[Any]) -> Any:

@@ -17,6 +17,7 @@ from engine.core.policy import Learner
 from engine.core.ports import Belief, Option, Task
 from engine.learning.state import State
 from engine.server.journal import Journal, JournalError
+from engine.server.precedence import Settled
 from engine.server.withdrawals import Withdrawn, first_touched, withdrawn
 
 LESSONS_A_SNAPSHOT = 1_000
@@ -57,19 +58,18 @@ class Learners:
     ) -> Sequence[Belief]:
         return self._state.beliefs(learner, task, options, against)
 
-    async def take(self, outcome: Outcome, lessons: Sequence[Lesson], outranked: Sequence[str] = ()) -> bool:
-        """Keep an outcome and learn from it: first on disk, then in mind. False where it was known already. What
-        the outcomes that it outranks taught is withdrawn.
+    async def take(self, outcome: Outcome, lessons: Sequence[Lesson]) -> Settled:
+        """Keep an outcome and learn from it: first on disk, then in mind.
 
         What is learned is what the journal numbers, in its order, so that a client that hangs up in between, or
         another process that tells outcomes to the same journal, leaves no lesson out and none twice.
         """
-        return await asyncio.shield(self._take(outcome, lessons, outranked))
+        return await asyncio.shield(self._take(outcome, lessons))
 
-    async def _take(self, outcome: Outcome, lessons: Sequence[Lesson], outranked: Sequence[str]) -> bool:
-        new = await self._journal.record_outcome(outcome, lessons, outranked)
+    async def _take(self, outcome: Outcome, lessons: Sequence[Lesson]) -> Settled:
+        settled = await self._journal.record_outcome(outcome, lessons)
         await self.catch_up()
-        return new
+        return settled
 
     async def catch_up(self) -> None:
         """Learn what the journal has and we have not: many outcomes at once, or what another process told it."""
