@@ -42,6 +42,7 @@ class Choice:
     plan: str = ""
     step: int = 0
     task: Task | None = None  # what the learner was told, where one was asked
+    capped: str = ""  # the model that would serve, were it not dearer than what the client asked for
 
 
 def choose(
@@ -116,7 +117,7 @@ def _capped(choice: Choice, inputs: Inputs, requested: Model | None, pool: Pool)
     if expected_cost_usd(choice.model, inputs) <= expected_cost_usd(requested, inputs):
         return choice
     reason = f"{choice.model.name} costs more than {requested.name}, which the client asked for"
-    return replace(choice, model=requested, reason=reason, plan="")
+    return replace(choice, model=requested, reason=reason, plan="", capped=choice.model.name)
 
 
 def task_of(learner: Learner, inputs: Inputs, words: str = "") -> Task:

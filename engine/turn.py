@@ -239,4 +239,6 @@ def _trace(verdict: Verdict, choice: Choice, pool: Pool) -> tuple[Step, ...]:
     excluded = (Step("eligible", model, "skipped", why) for model, why in pool.excluded.items())
     if choice.source in ("forced", "escalation", "pin"):
         return (*verdict.trace, *excluded, Step(choice.source, choice.model.name, "matched", choice.reason))
+    if choice.capped:
+        return (*verdict.trace, *excluded, Step("cap", choice.capped, "skipped", choice.reason))
     return (*verdict.trace, *excluded)

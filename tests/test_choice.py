@@ -74,6 +74,7 @@ def test_the_default_never_costs_more_than_what_was_asked_for() -> None:
     choice = chosen(verdict("default", use="frontier"), "haiku")
     assert (choice.model.name, choice.source) == ("haiku", "default")
     assert choice.reason == "opus costs more than haiku, which the client asked for"
+    assert choice.capped == "opus"
 
 
 def test_the_default_may_cost_less_than_what_was_asked_for() -> None:

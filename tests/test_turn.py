@@ -234,6 +234,8 @@ def test_what_nobody_asked_for_never_costs_more_than_what_was_asked_for(snapshot
     decision = decide(snapshot, {"model": "claude-haiku-4-5"})
     assert decision.model == "haiku"
     assert "costs more than haiku" in decision.reason
+    (cap,) = [step for step in decision.trace if step.kind == "cap"]
+    assert (cap.name, cap.result, cap.detail) == ("opus", "skipped", decision.reason)
 
 
 def test_a_client_may_leave_the_choice_to_the_engine(snapshot: Snapshot) -> None:

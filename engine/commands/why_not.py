@@ -91,8 +91,9 @@ def _obstacle(model: str, decision: Decision) -> tuple[Obstacle, str]:
 
 
 def _not_let_through(model: str, decision: Decision) -> tuple[Obstacle, str]:
-    if decision.reason.startswith(f"{model} costs more than "):
-        return "cap", f"{decision.reason}, and nobody wrote down that it may cost more"
+    cap = next((step for step in decision.trace if step.kind == "cap" and step.name == model), None)
+    if cap is not None:
+        return "cap", f"{cap.detail}, and nobody wrote down that it may cost more"
     asked = next((one for one in decision.candidates if one.model == model), None)
     if asked is not None:
         return "gate", f"the rule {decision.rule} asks the learner {decision.learner}: {_judged(asked)}"

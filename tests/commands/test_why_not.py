@@ -43,9 +43,15 @@ ASKED = {"source": "default", "rule": "working", "learner": "picker", "candidate
         ("little", {"source": "default", "reason": "no rule matched"}, "default", "the default means large"),
         (
             "dear",
-            {**ASKED, "reason": "dear costs more than large, which the client asked for"},
+            {**ASKED, "trace": (Step("cap", "dear", "skipped", "dear costs more than large"),)},
             "cap",
-            "dear costs more than large, which the client asked for, and nobody wrote down",
+            "dear costs more than large, and nobody wrote down",
+        ),
+        (
+            "dear",
+            {"source": "default", "reason": "dear costs more than large, says somebody"},
+            "default",
+            "the default means large: dear costs more than large, says somebody",
         ),
         ("middle", {}, "rule", "it is number 2 in line, should large fail"),
     ],
