@@ -38,7 +38,7 @@ _TYPES = {
 
 def named(holder: Json) -> Json:
     """An object with its keys in camelCase, whichever way they are written."""
-    if not any("_" in key for key in holder):
+    if "_" not in "".join(holder):
         return holder
     return {_WORD.sub(lambda match: match[1].upper(), key): value for key, value in holder.items()}
 

@@ -54,11 +54,41 @@ class EventReader(StreamReader):
         self._partial: PartialCall | None = None
         self._has_calls = False
         self._feedback: Json | None = None
-        self._usage = Usage()
+        self._usage: Any = None  # as it was told last
         self._left: dict[str, Any] = {}
 
     def _read(self, data: bytes, events: list[Event]) -> None:
-        chunk = named(an_object(wire.loads(data), ""))
+        chunk = wire.loads(data)
+        if not self._read_plain(chunk, events):
+            self._read_chunk(named(an_object(chunk, "")), events)
+
+    def _read_plain(self, chunk: Any, events: list[Event]) -> bool:
+        """A chunk of the commonest shape, which only lets the open text or thought grow: nearly all of a stream.
+        False for every other, which is then read with care."""
+        try:
+            (candidate,) = chunk["candidates"]
+            content = candidate["content"]
+            (part,) = content["parts"]
+            text = part["text"]
+        except (KeyError, TypeError, ValueError):
+            return False
+        index = self._text if len(part) == 1 else self._thinking if _is_thought(part) else -1
+        if (
+            index < 0
+            or type(text) is not str
+            or not text
+            or candidate.get("index")
+            or not chunk.keys() <= _PLAIN
+            or not candidate.keys() <= _PLAIN_CANDIDATE
+            or not content.keys() <= _PLAIN_CONTENT
+        ):
+            return False
+        self._seen += 1
+        events.append(PartGrew(index, text))
+        self._note_usage(chunk.get("usageMetadata"))
+        return True
+
+    def _read_chunk(self, chunk: Json, events: list[Event]) -> None:
         if chunk.get("error"):
             self._break(fault_in_stream(chunk["error"]), events)
             return
@@ -77,10 +107,16 @@ class EventReader(StreamReader):
             else:
                 candidate = one
                 self._read_candidate(one, events)
-        usage = read_usage(chunk.get("usageMetadata"))
-        if usage.input_tokens or usage.output_tokens:
-            self._usage = usage
+        self._note_usage(chunk.get("usageMetadata"))
         self._left |= left_of(chunk, candidate)
+
+    def _note_usage(self, told: Any) -> None:
+        """Each chunk tells all there is so far; what counts nothing replaces nothing."""
+        if type(told) is not dict:
+            return
+        prompt = told.get("promptTokenCount")
+        if (type(prompt) is int and prompt > 0) or read_usage(told) != Usage():
+            self._usage = told
 
     def _finish(self, events: list[Event]) -> None:
         if self.reason is None and not is_blocked(self._feedback):
@@ -97,7 +133,7 @@ class EventReader(StreamReader):
             return
         if self._feedback:
             self._left["promptFeedback"] = self._feedback
-        events.append(Stopped(stop, self._usage, seal(ORIGIN, self._left)))
+        events.append(Stopped(stop, read_usage(self._usage), seal(ORIGIN, self._left)))
         self._ended = True
 
     def _read_whole(self, body: Mapping[str, Any]) -> Reply:
@@ -207,6 +243,13 @@ class EventReader(StreamReader):
             self._thinking = -1
 
 
+def _is_thought(part: Json) -> bool:
+    return len(part) == 2 and part.get("thought") is True
+
+
+_PLAIN = NAMES.reply_fields - {"error", "promptFeedback"}
+_PLAIN_CANDIDATE = frozenset({"content", "index"})
+_PLAIN_CONTENT = frozenset({"parts", "role"})
 _REMARKABLE = (
     b'"finishReason"', b'"finish_reason"', b'"error"', b'"functionCall"', b'"function_call"', b'"promptFeedback"',
 )  # fmt: skip
@@ -234,6 +277,9 @@ class _HeldCall:
         self.sealed: Sealed | None = None
 
 
+_HEAD = b'data: {"candidates":[{"content":{"parts":[{"text":%b%b%b'
+
+
 class EventWriter:
     def __init__(self, context: ReplyContext) -> None:
         self._context = context
@@ -253,9 +299,9 @@ class EventWriter:
     def feed(self, event: Event) -> list[bytes]:
         if self._ended:
             return []
+        if isinstance(event, PartGrew):
+            return self._grow(event)
         match event:
-            case PartGrew():
-                return self._grow(event)
             case Started(id=reply_id, usage=usage):
                 self._start(reply_id, usage)
                 return []
@@ -290,8 +336,7 @@ class EventWriter:
             return []
         behind = self._growth.get(event.index)
         if behind is not None:
-            text = wire.dumps(event.text)
-            return [b'data: {"candidates":[{"content":{"parts":[{"text":' + text + behind + self._tail]
+            return [_HEAD % (wire.dumps(event.text), behind, self._tail)]
         held = self._calls.get(event.index)
         if held is not None:
             held.arguments.append(event.text)

@@ -126,21 +126,62 @@ class EventReader(StreamReader):
             self._left.setdefault("choices", []).append(choice)
             return
         delta = choice.get("delta")
-        if delta:
-            content = delta.get("content")
-            if content and type(content) is str:
-                if self._text < 0 or self._refusal:
-                    self._open_text(events, refusal=False)
-                events.append(PartGrew(self._text, content))
-            elif content:
-                self._read_pieces(content, events)
-            if len(delta) > 1 or not content:
-                self._read_rest(delta, events)
+        if delta and not self._read_plain(delta, events):
+            self._read_delta(delta, events)
         reason = choice.get("finish_reason")
         if reason:
             self._reason = a_string(reason, "finish_reason")
-        if len(choice) > 3:
+        if choice.get("logprobs") is not None or not choice.keys() <= _CHOICE:
             self._left |= _kept(choice)
+
+    def _read_plain(self, delta: Json, events: list[Event]) -> bool:
+        """A delta of the commonest shape: one field that lets what is open grow. False for every other, which is then
+        read with care."""
+        field, value = "", None
+        for name, said in delta.items():
+            if not said or name == "role":
+                continue
+            if field:
+                return False
+            field, value = name, said
+        if field == "content":
+            index = -1 if self._refusal else self._text
+        elif field == "tool_calls":
+            return self._read_plain_call(value, events)
+        elif field == self._thinking_field:
+            index = self._thinking
+        else:
+            return False
+        if index < 0 or type(value) is not str:
+            return False
+        if index == self._thinking:
+            self._thought.append(value)
+        events.append(PartGrew(index, value))
+        return True
+
+    def _read_plain_call(self, calls: Any, events: list[Event]) -> bool:
+        try:
+            (delta,) = calls
+            call, function = self._calls[delta["index"]], delta["function"]
+            text = function["arguments"]
+        except (KeyError, TypeError, ValueError):
+            return False
+        if not call.open or delta.get("id") or function.get("name") or type(text) is not str or not text:
+            return False
+        call.arguments.append(text)
+        events.append(PartGrew(call.index, text))
+        return True
+
+    def _read_delta(self, delta: Json, events: list[Event]) -> None:
+        content = delta.get("content")
+        if content and type(content) is str:
+            if self._text < 0 or self._refusal:
+                self._open_text(events, refusal=False)
+            events.append(PartGrew(self._text, content))
+        elif content:
+            self._read_pieces(content, events)
+        if len(delta) > 1 or not content:
+            self._read_rest(delta, events)
 
     def _read_rest(self, delta: Json, events: list[Event]) -> None:
         """Everything in a delta but its content."""
@@ -288,8 +329,12 @@ class EventReader(StreamReader):
         self._ended = True
 
 
+_KNOWN = CHOICE_FIELDS | NAMES.reply_fields
+_CHOICE = _KNOWN | {"logprobs"}
+
+
 def _kept(choice: Json) -> dict[str, Any]:
-    rest = leftover(choice, CHOICE_FIELDS | NAMES.reply_fields)
+    rest = leftover(choice, _KNOWN)
     return {"choice": rest} if rest else {}
 
 
