@@ -28,6 +28,7 @@ from engine.protocols import PROTOCOLS
 from engine.protocols.outbound import Outbound, outbound
 from engine.protocols.pipe import Pipe, Translation, pipe, told
 from engine.protocols.shape import Protocol, ReplyContext
+from engine.routing.ways import RequestWays
 from engine.server import losses
 from engine.server.answer import Answer, header_value
 from engine.server.engine import Decided, Engine, conclude, decide, remember
@@ -124,6 +125,8 @@ class Exchange:
         self._stop: StopReason | None = None
         self._starting: asyncio.Task[None] | None = None
         self._first_content: float | None = None
+        self._ways = RequestWays(engine.health, engine.balance, decided.decision.session, decided.decision.id)
+        self._reached = False  # whether the attempt under way was answered at all
         self._verbatim: dict[Fault, bytes] = {}
         self._reply_losses: tuple[Loss, ...] = ()
 
@@ -153,7 +156,7 @@ class Exchange:
     async def _serve(self) -> Fault | None:
         """Attempt after attempt until one serves; the fault to show where none did."""
         decided = self._decided
-        attempts = turn.attempts(decided.decision, decided.snapshot, time.monotonic())
+        attempts = turn.attempts(decided.decision, decided.snapshot, time.monotonic(), self._ways)
         try:
             attempt = next(attempts)
             while True:
@@ -167,8 +170,15 @@ class Exchange:
 
     async def _recorded(self, attempt: Attempt) -> AttemptEnd:
         began = time.monotonic()
-        end = await self._try(attempt)
+        self._ways.began(attempt.binding, began)
+        self._reached, self._first_content = False, None
+        try:
+            end = await self._try(attempt)
+        except BaseException:  # the client left, which says nothing about the provider
+            self._ways.abandoned(attempt.binding)
+            raise
         fault = end.fault if isinstance(end, Failed) else None
+        self._judge(attempt, fault, began)
         self._engine.journal.record(
             AttemptRecord(
                 decision=self._decided.decision.id,
@@ -182,6 +192,20 @@ class Exchange:
             )
         )
         return end
+
+    def _judge(self, attempt: Attempt, fault: Fault | None, began: float) -> None:
+        """What this attempt says of the way it took. A whole answer takes as long as it is, which is not slow."""
+        rules = self._decided.snapshot.policy.failover.breaker
+        streamed = self._first_content is not None and self._decided.request.stream
+        waited = self._first_content - began if streamed and self._first_content is not None else None
+        now = time.monotonic()
+        for change in self._ways.ended(
+            attempt.model, attempt.binding, fault, waited, rules, now, self._reached
+        ):
+            level = "warning" if change.state == "open" else "info"
+            self._engine.log(
+                "breaker", level=level, endpoint=change.endpoint, model=change.model, state=change.state
+            )
 
     async def _try(self, attempt: Attempt) -> AttemptEnd:
         """One call of one provider. Never raises for what a provider does wrong."""
@@ -215,6 +239,8 @@ class Exchange:
         try:
             async with asyncio.timeout(patience):
                 response = await self._engine.upstream.open(self._call(attempt, provider, key))
+                self._reached = True
+                self._engine.balance.heard(attempt.binding, response.headers, time.monotonic())
                 if not 200 <= response.status < 300:
                     return await self._refused(provider, response, key)
                 if not request.stream:

@@ -82,7 +82,7 @@ def test_an_overloaded_provider_is_replaced_before_the_client_sees_anything(hous
             assert decision.model == "opus"
             assert (result.model, result.attempts) == ("gpt", 3)
             *failed, served = await it.engine.journal.attempts(decision.id)
-            assert [attempt.endpoint for attempt in failed] == ["anthropic", "openrouter"]
+            assert {attempt.endpoint for attempt in failed} == {"anthropic", "openrouter"}
             assert [attempt.fault and attempt.fault.kind for attempt in failed] == [
                 "overloaded",
                 "overloaded",
@@ -226,7 +226,7 @@ def test_a_stream_the_client_left_is_not_free(house: Any) -> None:
                 "model": "claude-opus-4-5",
                 "max_tokens": 100,
                 "stream": True,
-                "messages": [{"role": "user", "content": "[[sim: text=one two three four]]"}],
+                "messages": [{"role": "user", "content": "[[sim: words=300]]"}],
             }
             async with it.client.stream("POST", "/v1/messages", json=body) as reply:
                 async for _ in reply.aiter_bytes():
@@ -317,5 +317,60 @@ def test_an_event_cut_short_in_mid_stream_ends_in_an_error_the_client_can_read(
             send = it.ask if client == "ask" else it.chat
             reply = await send("[[sim: text=one two three four five six seven eight]]", stream=True)
             assert "error" in events(reply.text)[-1]
+
+    run(play())
+
+
+def test_a_model_that_keeps_failing_is_not_called_any_more_until_it_may_be_well_again(house: Any) -> None:
+    # G77: an open breaker skips the call
+    async def play() -> None:
+        async with house() as it:
+            it.simulator.fail(model="opus", status=500)
+            for number in range(24):
+                reply = await it.ask("[[sim: text=still here]]", headers={"x-weave-session": f"s{number}"})
+                assert reply.headers["x-weave-model"] == "gpt", reply.text
+            decision, result = await told(it, reply)
+            assert (decision.model, result.attempts) == ("opus", 1)
+            unwell = (await it.client.get("/ready")).json()["unwell"]
+            assert {(each["endpoint"], each["state"]) for each in unwell} == {
+                ("anthropic", "open"),
+                ("openrouter", "open"),
+            }
+            opened = await logged(it, "breaker")
+            assert {line["endpoint"] for line in opened} == {"anthropic", "openrouter"}
+
+    run(play())
+
+
+def test_where_nothing_is_well_the_client_is_told_at_once_and_when_to_come_back(house: Any) -> None:
+    async def play() -> None:
+        async with house() as it:
+            it.simulator.fail(status=500)
+            for number in range(40):
+                reply = await it.ask("hello", headers={"x-weave-session": f"s{number}"})
+            before = len(it.simulator.received)
+            reply = await it.ask("hello", stream=True)
+            assert len(it.simulator.received) == before
+            assert reply.status_code == 503
+            assert 1 <= int(reply.headers["retry-after"]) <= 20
+            assert reply.json()["error"]["type"] == "overloaded_error"
+
+    run(play())
+
+
+def test_a_session_goes_on_where_it_was_served_though_its_first_endpoint_is_well_again(house: Any) -> None:
+    async def play() -> None:
+        async with house() as it:
+
+            async def endpoint() -> str:
+                reply = await it.ask("[[sim: text=hello]]", headers={"x-weave-session": "s"})
+                _, result = await told(it, reply)
+                return str(result.endpoint)
+
+            first = await endpoint()
+            other = {"anthropic": "openrouter", "openrouter": "anthropic"}[first]
+            it.simulator.fail(provider=first, status=529, times=1)
+            assert await endpoint() == other
+            assert [await endpoint() for _ in range(5)] == [other] * 5
 
     run(play())
