@@ -137,19 +137,33 @@ class ArgumentRepair:
     def feed(self, events: list[Event]) -> list[Event]:
         if not self._schemas:
             return events
-        return [one for event in events for one in self._one(event)]
+        found: list[Event] = []
+        for event in events:
+            if isinstance(event, PartGrew):
+                self._grow(event, found)
+            else:
+                self._turn(event, found)
+        return found
 
-    def _one(self, event: Event) -> list[Event]:
+    def _grow(self, event: PartGrew, found: list[Event]) -> None:
+        index = event.index
+        if index in self._held:
+            self._held[index][1].append(event.text)
+            return
+        passing = self._passing.get(index)
+        if passing is None:
+            found.append(event)
+            return
+        kept = passing.feed(event.text)
+        if len(kept) < len(event.text):
+            self._note(index)
+            event = PartGrew(index, kept)
+        if kept:
+            found.append(event)
+
+    def _turn(self, event: Event, found: list[Event]) -> None:
+        """A part begins or ends, or the reply does."""
         match event:
-            case PartGrew(index=index, text=text):
-                if index in self._held:
-                    self._held[index][1].append(text)
-                    return []
-                if index in self._passing:
-                    kept = self._passing[index].feed(text)
-                    if len(kept) < len(text):
-                        self._note(index)
-                    return [PartGrew(index, kept)] if kept else []
             case PartOpened(index=index, part=ToolCall(name=name)) if name in self._schemas:
                 schema = flat(self._schemas[name])
                 if _all_required(schema):
@@ -164,10 +178,10 @@ class ArgumentRepair:
                     after = _repaired(before, held[0])
                     if after != before:
                         self._note(index)
-                    return [PartGrew(index, after), event]
+                    found.append(PartGrew(index, after))
             case _:
                 pass
-        return [event]
+        found.append(event)
 
     def _note(self, index: int) -> None:
         loss = put_right(index)
@@ -195,7 +209,6 @@ class JsonEnd:
     """Finds where the JSON object at the beginning of a text ends, a piece at a time; the rest is garbage."""
 
     _MARKS = re.compile(r'["\\{}\[\]]')
-    _IN_STRING = re.compile(r'["\\]')
 
     def __init__(self) -> None:
         self._depth = 0
@@ -221,11 +234,21 @@ class JsonEnd:
     def _scan(self, text: str) -> int:
         at = 1 if self._skip else 0
         self._skip = False
-        while mark := (self._IN_STRING if self._in_string else self._MARKS).search(text, at):
+        while True:
+            if self._in_string:
+                at = _in_string(text, at)
+                if at == len(text):
+                    return -1
+                self._in_string = text[at] != '"'
+                self._skip = self._in_string  # then it is a backslash, and what it escapes is still to come
+                at += 1
+            mark = self._MARKS.search(text, at)
+            if mark is None:
+                return -1
             at = mark.end()
             match mark.group():
                 case '"':
-                    self._in_string = not self._in_string
+                    self._in_string = True
                 case "\\":
                     self._skip = at >= len(text)
                     at += 1
@@ -236,4 +259,13 @@ class JsonEnd:
                     if self._depth == 0:
                         self._ended = True
                         return at
-        return -1
+
+
+_INSIDE = re.compile(r'[^"\\]*+(?:\\.[^"\\]*+)*+', re.DOTALL)
+
+
+def _in_string(text: str, at: int) -> int:
+    """Where a string ends in whose inside `at` is: at its quotation mark, at a backslash that is cut off from what it
+    escapes, or at the text's end."""
+    inside = _INSIDE.match(text, at)
+    return inside.end() if inside else at

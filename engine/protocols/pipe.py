@@ -10,7 +10,7 @@ from engine import wire
 from engine.core.conversation import Loss
 from engine.core.errors import Fault
 from engine.core.reply import Reply, StopReason, Usage
-from engine.core.stream import Broke, Event, Started, Stopped, has_content
+from engine.core.stream import Broke, Event, PartGrew, Started, Stopped, has_content
 from engine.protocols.arguments import ArgumentRepair, put_right, repaired_reply
 from engine.protocols.shape import Encoded, Protocol, ReplyContext
 
@@ -125,7 +125,8 @@ class Translation:
     def _written(self, events: list[Event]) -> bytes:
         written: list[bytes] = []
         for event in self._arguments.feed(events):
-            self._note(event)
+            if not (self.content_started and isinstance(event, PartGrew)):
+                self._note(event)
             written += self._writer.feed(event)
         return b"".join(written)
 
