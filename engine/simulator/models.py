@@ -8,7 +8,10 @@ from typing import Literal
 
 from engine.simulator.dice import roll
 
-Dialect = Literal["anthropic", "openai", "openrouter", "deepseek", "vllm", "google"]
+Dialect = Literal[
+    "anthropic", "openai", "openrouter", "deepseek", "vllm", "google",
+    "glm", "kimi", "qwen", "mistral", "groq", "cerebras", "xai", "fireworks", "ollama", "lmstudio",
+]  # fmt: skip
 
 # A rule that only some models of a vendor have.
 Quirk = Literal[

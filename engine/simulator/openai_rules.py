@@ -14,6 +14,7 @@ from typing import Any
 from engine.simulator.models import Dialect, SimulatedModel
 from engine.simulator.openai_refusals import empty, missing, refuse, too_long, wrong_type
 from engine.simulator.openai_tools import check_name, check_tools
+from engine.simulator.openai_vendors import VENDORS, check_vendor
 
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh")
@@ -61,8 +62,19 @@ def check(body: Mapping[str, Any], model: SimulatedModel, dialect: Dialect) -> N
     for index, message in enumerate(body["messages"]):
         _check_message(message, f"messages[{index}]", model, dialect)
     _check_pairs(body["messages"])
+    check_vendor(body, dialect, thinks=_is_asked_to_think(body, model))
     if "replays_reasoning" in model.quirks and (body.get("thinking") or {}).get("type") == "enabled":
         _check_replay(body["messages"])
+
+
+def _is_asked_to_think(body: Mapping[str, Any], model: SimulatedModel) -> bool:
+    switch = body.get("thinking") or {}
+    asked = (
+        switch.get("type") == "enabled"
+        or body.get("enable_thinking")
+        or body.get("reasoning_effort", "none") != "none"
+    )
+    return model.reasons and (bool(asked) or "reasons_unasked" in model.quirks)
 
 
 def _check_fields(body: Mapping[str, Any], dialect: Dialect) -> None:
@@ -101,7 +113,7 @@ def _check_knobs(body: Mapping[str, Any], model: SimulatedModel, dialect: Dialec
     for name in ("max_tokens", "max_completion_tokens"):
         _check_limit(body.get(name), name, model)
     stops = body.get("stop")
-    if isinstance(stops, list) and len(stops) > 4:
+    if isinstance(stops, list) and len(stops) > 4 and dialect not in VENDORS:
         raise refuse(
             f"Invalid 'stop': array too long. Expected an array with maximum length 4, but got an array with "
             f"length {len(stops)} instead.",
@@ -279,6 +291,8 @@ def _check_part(part: Any, role: str, at: str, number: int, model: SimulatedMode
             "invalid_value",
         )
     if dialect == "openrouter" and kind in ("file", "input_audio", "video_url"):
+        return
+    if kind not in _PART and dialect in VENDORS and kind in VENDORS[dialect].parts:
         return
     allowed = _PARTS.get(role, ("text",)) if dialect != "openrouter" else tuple(_PART)
     if kind not in allowed:

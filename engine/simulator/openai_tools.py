@@ -35,7 +35,8 @@ def check_tools(body: Mapping[str, Any], dialect: Dialect) -> None:
         tools = [tool for tool in tools if not str(tool.get("type")).startswith("openrouter:")]
     strict = dialect == "openai"
     names = [_check_tool(tool, f"tools[{index}]", strict) for index, tool in enumerate(tools)]
-    _check_choice(body.get("tool_choice"), names)
+    choice = body.get("tool_choice")
+    _check_choice("required" if choice == "any" and dialect == "mistral" else choice, names)
 
 
 def _check_tool(tool: Any, at: str, strict: bool) -> str:
