@@ -14,7 +14,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from engine.core.values import quick
 
+
+@quick
 @dataclass(frozen=True, slots=True)
 class Sealed:
     """Opaque vendor data that returns only to where it came from: signatures, encrypted reasoning.
@@ -26,6 +29,7 @@ class Sealed:
     data: Mapping[str, Any]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Text:
     text: str
@@ -33,6 +37,7 @@ class Text:
     sealed: Sealed | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Thinking:
     """Reasoning a model showed. A redacted block has empty text and its cipher in `sealed`."""
@@ -41,6 +46,7 @@ class Thinking:
     sealed: Sealed | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Image:
     """A picture, either by `url` or inline: base64 text in `base64` with its `media_type`."""
@@ -53,6 +59,7 @@ class Image:
     sealed: Sealed | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Document:
     """A file the model reads: a PDF or plain text. Inline as base64 or as text, by `url`, or a vendor's file id
@@ -67,6 +74,7 @@ class Document:
     sealed: Sealed | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ToolCall:
     """A model's wish to run a tool. `arguments` is JSON text exactly as written, `"{}"` where there are none."""
@@ -78,6 +86,7 @@ class ToolCall:
     sealed: Sealed | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class ToolResult:
     call_id: str
@@ -87,6 +96,7 @@ class ToolResult:
     sealed: Sealed | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Opaque:
     """Content only its origin understands (hosted tools, audio, uploads). `text` is what streamed into it."""
@@ -100,12 +110,14 @@ Part = Text | Thinking | Image | Document | ToolCall | ToolResult | Opaque
 Role = Literal["user", "assistant", "system"]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Message:
     role: Role
     parts: tuple[Part, ...]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Tool:
     """A tool the client offers. A hosted tool runs at its vendor: `kind` is its type there, and only `sealed`
@@ -185,6 +197,7 @@ Stake = Literal[
 ]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Loss:
     """A field that did not come through as it was, and why; what is not named came through. `path` is dotted, as in
