@@ -10,11 +10,14 @@ References are written out, since Gemini has none: a reference inside its own ta
 fields. Schemas that would grow beyond MOST_NODES that way are cut there too.
 """
 
-from collections.abc import Mapping
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from typing import Any, TypeVar
+
+from engine import wire
 
 Schema = Mapping[str, Any]
+T = TypeVar("T")
 
 MOST_NODES = 10_000
 DEEPEST = 60  # vendors stop long before
@@ -22,6 +25,27 @@ DEEPEST = 60  # vendors stop long before
 _SCHEMA_MAPS = ("properties", "patternProperties", "dependentSchemas")
 _SCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SCHEMAS = ("items", "additionalProperties", "not", "if", "then", "else", "contains", "propertyNames")
+
+MOST_REMEMBERED = 1_024
+LONGEST_REMEMBERED = 16_384  # bytes of a schema
+
+
+def remembered(rewrite: Callable[[Schema], T]) -> Callable[[Schema], T]:
+    """Clients send the same tools with every request, so what became of a schema is known again by its text: that
+    costs a fiftieth. Requests share the results; nobody may change them."""
+
+    @lru_cache(maxsize=MOST_REMEMBERED)
+    def by_text(text: bytes) -> T:
+        return rewrite(wire.loads(text))
+
+    def rewritten(schema: Schema) -> T:
+        try:
+            text = wire.dumps(schema)
+        except ValueError:
+            return rewrite(schema)
+        return by_text(text) if len(text) <= LONGEST_REMEMBERED else rewrite(schema)
+
+    return rewritten
 
 
 def flat(schema: Any) -> Schema:

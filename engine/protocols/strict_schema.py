@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine import wire
-from engine.protocols.json_schema import DEEPEST, Schema, flat, pointed, types_of
+from engine.protocols.json_schema import DEEPEST, Schema, flat, pointed, remembered, types_of
 
 _STRICT_DROPS = frozenset(
     {
@@ -23,6 +23,7 @@ class UnspeakableError(ValueError):
     """A schema that strict mode has no way to say."""
 
 
+@remembered
 def for_strict(schema: Schema) -> dict[str, Any] | None:
     """The schema as OpenAI's strict mode wants it: every field required, those that were not may be null, and no
     object open. None where it cannot be said so (maps, values of any type, references into themselves)."""

@@ -2,7 +2,17 @@
 
 from typing import Any
 
-from engine.protocols.json_schema import flat, merged, pointed, types_of
+import pytest
+
+from engine.protocols.json_schema import (
+    LONGEST_REMEMBERED,
+    Schema,
+    flat,
+    merged,
+    pointed,
+    remembered,
+    types_of,
+)
 
 
 def test_references_are_written_out_and_their_definitions_go() -> None:  # W10
@@ -66,3 +76,26 @@ def test_pointers_and_types() -> None:
     assert pointed(root, "#/a/7") == pointed(root, "other.json#/a") == {}
     assert types_of("a") == ["a"]
     assert types_of(["a", 7]) == ["a"]
+
+
+def test_what_became_of_a_schema_is_remembered_by_its_text() -> None:
+    asked: list[Any] = []
+
+    @remembered
+    def rewritten(schema: Schema) -> dict[str, Any]:
+        asked.append(schema)
+        return {"was": schema}
+
+    for _ in range(3):
+        assert rewritten({"type": "object", "title": "ä"}) == {"was": {"type": "object", "title": "ä"}}
+        assert rewritten({"type": "array"}) == {"was": {"type": "array"}}
+    assert asked == [{"type": "object", "title": "ä"}, {"type": "array"}]
+
+
+@pytest.mark.parametrize("schema", [{"title": "x" * LONGEST_REMEMBERED}, {"maximum": 2**70}, {"const": {1}}])
+def test_schemas_that_are_huge_or_no_json_are_rewritten_each_time(schema: Schema) -> None:
+    asked: list[Any] = []
+    rewritten = remembered(asked.append)
+    rewritten(schema)
+    rewritten(schema)
+    assert asked == [schema, schema]

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine import wire
-from engine.protocols.json_schema import Schema, flat, is_number, merged
+from engine.protocols.json_schema import Schema, flat, is_number, merged, remembered
 
 _GEMINI_PLAIN = (
     "title", "description", "nullable", "minItems", "maxItems", "minLength", "maxLength",
@@ -32,6 +32,7 @@ _TYPED = set().union(*_OF_TYPE.values())
 _KNOWN_TYPES = frozenset(_OF_TYPE)
 
 
+@remembered
 def for_gemini(schema: Schema) -> dict[str, Any]:
     """The schema in Gemini's subset of OpenAPI: what it would refuse is said otherwise or left out."""
     return _gemini(flat(schema))
@@ -221,8 +222,13 @@ def _add_fields(found: dict[str, Any], schema: Schema) -> None:
         found["propertyOrdering"] = order
 
 
+@remembered
 def from_gemini(schema: Schema) -> dict[str, Any]:
     """Gemini's spelling as JSON Schema: types in small letters, `nullable` as a type, numbers as numbers."""
+    return _from_gemini(schema)
+
+
+def _from_gemini(schema: Schema) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in schema.items():
         name = _SPELLINGS.get(key, key)
@@ -266,4 +272,4 @@ _COUNTS = frozenset({"minItems", "maxItems", "minLength", "maxLength", "minPrope
 
 
 def _spelled(value: Any) -> Any:
-    return from_gemini(value) if isinstance(value, Mapping) else value
+    return _from_gemini(value) if isinstance(value, Mapping) else value
