@@ -1,11 +1,12 @@
 """What a verdict comes to where nothing outranks it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from engine.choice import Bench, Choice, choose, expected_cost_usd, signature_of
+from engine.choice import Bench, Choice, choose, expected_cost_usd, signature_of, task_of
 from engine.core.catalog import Catalog
 from engine.core.errors import UnservableError
 from engine.core.policy import Action, Learner, Verdict
@@ -130,7 +131,18 @@ def test_a_learner_explores_only_with_chance_and_where_its_condition_holds() -> 
 
 def test_a_signature_joins_the_values_that_make_tasks_alike() -> None:
     names = ("features.phase", "hints.task", "features.context_bucket")
-    assert signature_of(names, inputs()) == "execute//small"
+    task = task_of(Learner("l", "beta", names), inputs())
+    assert (task.signature, signature_of(task)) == (("execute", "", "small"), "execute//small")
+    sliced = task_of(Learner("l", "beta", names), inputs(phase="a/b"))
+    assert sliced.signature == ("a|b", "", "small")
+
+
+def test_a_learner_is_told_the_inputs_it_names_and_words_only_where_it_asks() -> None:
+    reader = Learner("l", "logistic", (), inputs=("features.context_tokens",), text=True)
+    task = task_of(reader, inputs(), "Rename the parser")
+    assert task.inputs == {"features.context_tokens": 1_000}
+    assert len(task.grams) == 5
+    assert task_of(replace(reader, text=False), inputs(), "Rename the parser").grams == ()
 
 
 def test_expected_cost_grows_with_the_context_and_is_nothing_where_it_is_free() -> None:

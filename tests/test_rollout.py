@@ -1,7 +1,7 @@
 """Another policy tried beside the one that serves: who gets it, how it is counted, and how it ends."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Sequence, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from engine import rollout, turn
 from engine.core.decision import Result
 from engine.core.errors import Fault, UnservableError
 from engine.core.policy import Learner
-from engine.core.ports import Belief, Pin
+from engine.core.ports import Belief, Option, Task, Pin
 from engine.core.reply import Usage
 from engine.documents import shipped_json, shipped_text
 from engine.protocols import PROTOCOLS
@@ -40,8 +40,10 @@ def shadow(sample: float = 1.0) -> Snapshot:
 
 
 class Nothing:
-    def belief(self, learner: Learner, signature: str, candidate: str, against: str) -> Belief:
-        return Belief(0.5, 0.0)
+    def beliefs(
+        self, learner: Learner, task: Task, options: Sequence[Option], against: Option
+    ) -> Sequence[Belief]:
+        return [Belief(0.5, 0.0) for _ in options]
 
 
 def facts(at: Snapshot, session: str = "s", name: str = "ann", **features: Any) -> turn.Facts:

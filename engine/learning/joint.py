@@ -108,14 +108,18 @@ def fit(patterns: Sequence[tuple[Pattern, float]], before: Sequence[float], expe
     for index, (_, precision) in enumerate(expecting):
         curvature[index][index] = precision
     for pattern, count in patterns:
-        slopes = _slopes(pattern, tables)
-        indexes = sorted(slopes)
-        for at, i in enumerate(indexes):
-            weighed = count * slopes[i]
-            gradient[i] += weighed
-            row = curvature[i]
-            for j in indexes[: at + 1]:
-                row[j] += weighed * slopes[j]
+        indexes, seen = _slopes(pattern, tables)
+        for chance, slopes in seen:
+            # What an observation teaches is the same whichever way it came out: the squared slope of its chance,
+            # over chance times counter-chance.
+            told = count * chance / max(1.0 - chance, 1e-9)
+            for at, i in enumerate(indexes):
+                slope = slopes[at]
+                gradient[i] += count * slope
+                slope *= told
+                row = curvature[i]
+                for j, other in zip(indexes[: at + 1], slopes, strict=False):
+                    row[j] += slope * other
     factor = _cholesky(curvature)
     step = _solve(factor, gradient)
     longest = max(map(abs, step))
@@ -167,29 +171,48 @@ def _tables(figures: Sequence[float]) -> list[_Table]:
     return found
 
 
-def _slopes(pattern: Pattern, tables: Sequence[_Table]) -> dict[int, float]:
-    """The slope of the logarithm of a pattern's probability by each figure it depends on."""
-    weights = list(WEIGHTS)
-    rows = [(model, tables[model][3 * verdict + score]) for model, verdict, score in pattern]
-    for _, row in rows:
-        for z in range(len(weights)):
-            weights[z] *= row[z][0]
-    total = sum(weights)
-    slopes = {0: 0.0, 1: 0.0, 2: 0.0}
-    for model, row in rows:
-        spread = passing = missing = strength = 0.0
-        for weight, (_, by_spread, by_pass, by_miss, by_strength) in zip(weights, row, strict=True):
-            spread += weight * by_spread
-            passing += weight * by_pass
-            missing += weight * by_miss
-            strength += weight * by_strength
-        slopes[0] += spread / total
-        slopes[1] += passing / total
-        slopes[2] += missing / total
-        at = SHARED + 2 * model
-        slopes[at] = slopes.get(at, 0.0) + strength / total
-        slopes[at + 1] = slopes.get(at + 1, 0.0) + passing / total
-    return slopes
+def _slopes(
+    pattern: Pattern, tables: Sequence[_Table]
+) -> tuple[tuple[int, ...], list[tuple[float, list[float]]]]:
+    """The figures a pattern depends on, in order; and of each observation in it, one after another, the chance it had
+    after those before it, and the slopes of the logarithm of that chance by these figures."""
+    models = sorted({model for model, _, _ in pattern})
+    indexes = (0, 1, 2, *(SHARED + 2 * model + part for model in models for part in (0, 1)))
+    weights: list[float] = list(WEIGHTS)
+    sums = [[0.0] * len(indexes) for _ in weights]  # at each z, the slopes of all that was seen so far
+    before, whole = [0.0] * len(indexes), 1.0
+    found = []
+    for model, verdict, score in pattern:
+        place = SHARED + 2 * models.index(model)
+        table = tables[model]
+        base = table[8]
+        for code in _observations(verdict, score):
+            row = table[code]
+            total = 0.0
+            now = [0.0] * len(indexes)
+            for z, (chance, by_spread, by_pass, by_miss, by_strength) in enumerate(row):
+                behind, old = base[z], sums[z]
+                old[0] += by_spread - behind[1]
+                change = by_pass - behind[2]
+                old[1] += change
+                old[2] += by_miss - behind[3]
+                old[place] += by_strength - behind[4]
+                old[place + 1] += change
+                weight = weights[z] = weights[z] * chance / behind[0]
+                total += weight
+                for index, slope in enumerate(old):
+                    now[index] += weight * slope
+            now = [slope / total for slope in now]
+            found.append((total / whole, [a - b for a, b in zip(now, before, strict=True)]))
+            before, whole, base = now, total, row
+    return indexes, found
+
+
+def _observations(verdict: int, score: int) -> tuple[int, ...]:
+    """The rows of a table for what was seen of a step, one after another: first its verdict, then its score."""
+    if verdict == 2:
+        return () if score == 2 else (6 + score,)
+    return (3 * verdict + 2,) if score == 2 else (3 * verdict + 2, 3 * verdict + score)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,13 @@ from itertools import product
 from typing import Any
 
 from engine.core.decision import Lesson, StepRun
-from engine.learning.joint import Fit, Pattern, Seen, expected, fit, prior, sigmoid, SHARED, POINTS, WEIGHTS
+from engine.learning.joint import POINTS, SHARED, WEIGHTS, Fit, Pattern, Seen, expected, fit, prior, sigmoid
 from engine.learning.models import Watch
 
 MILLION = 1_000_000
 
 # A kind of task is fitted again after this many new outcomes, or this share of what it knew.
-FEW, SHARE = 3.0, 0.02
+FEW, SHARE = 3.0, 0.03
 
 # How many outcomes of other kinds of task may stand for outcomes of this one.
 BORROWED = 25.0
@@ -39,12 +39,12 @@ ANYBODY = 10.0  # outcomes
 class Kind:
     """A kind of task as it was when it was last fitted."""
 
-    __slots__ = ("_costs", "_samples", "fit")
+    __slots__ = ("costs", "fit", "tried")
 
     def __init__(self, known: Fit, samples: Mapping[int, float], costs: Mapping[int, float]) -> None:
         self.fit = known
-        self._samples = samples
-        self._costs = costs
+        self.tried = samples
+        self.costs = costs
 
     def figures(self, highest: int) -> Sequence[float]:
         """With room for models that nobody has tried here."""
@@ -52,12 +52,12 @@ class Kind:
         return (*known, *(prior(index)[0] for index in range(len(known), SHARED + 2 * highest + 2)))
 
     def samples(self, model: int) -> float:
-        return self._samples.get(model, 0.0)
+        return self.tried.get(model, 0.0)
 
     def cost_usd(self, models: Sequence[int], reach: Sequence[float]) -> float | None:
         total = 0.0
         for model, chance in zip(models, reach, strict=True):
-            usd = self._costs.get(model)
+            usd = self.costs.get(model)
             if usd is None:
                 return None
             total += chance * usd
@@ -100,10 +100,10 @@ class _Counts:
         expecting = expected(size, parent.fit if parent else None, share)
         counted = [(pattern, weight / MILLION) for pattern, weight in self.patterns.items()]
         before = self.fitted.fit.figures if self.fitted else ()
-        self.fitted = Kind(fit(counted, before, expecting), self._samples(above), self._costs(parent))
+        self.fitted = Kind(fit(counted, before, expecting), self.samples(above), self.costs_usd(parent))
         self.since = 0
 
-    def _samples(self, above: "_Counts | None") -> dict[int, float]:
+    def samples(self, above: "_Counts | None") -> dict[int, float]:
         tried = above.tried if above is not None else self.tried
         found = {}
         for model, everywhere in tried.items():
@@ -111,8 +111,8 @@ class _Counts:
             found[model] = (own + min(everywhere - own, MILLION * BORROWED)) / MILLION
         return found
 
-    def _costs(self, parent: Kind | None) -> dict[int, float]:
-        found = dict(parent._costs) if parent is not None else {}  # noqa: SLF001 - its own kind
+    def costs_usd(self, parent: Kind | None) -> dict[int, float]:
+        found = dict(parent.costs) if parent is not None else {}
         for model, (count, usd) in self.spent.items():
             usual = found.get(model, usd / count)
             found[model] = (usd + COST_PRIOR * usual) / (count + COST_PRIOR)
@@ -158,7 +158,8 @@ class Knowledge:
             above = self._counts.get(signature[:length])
             if above is not None and above.fitted is not None:
                 known = expected(len(above.fitted.fit.figures), above.fitted.fit, 0.0)
-                return Kind(fit((), (), known), _Counts()._samples(above), _Counts()._costs(above.fitted))
+                nothing = _Counts()
+                return Kind(fit((), (), known), nothing.samples(above), nothing.costs_usd(above.fitted))
         return Kind(fit((), (), expected(SHARED, None, 0.0)), {}, {})
 
     def add(self, lesson: Lesson) -> bool:
@@ -341,8 +342,8 @@ def _counts_json(counts: _Counts) -> dict[str, Any]:
             "figures": kind.fit.figures,
             "factor": kind.fit.factor,
             "deviations": kind.fit.deviations,
-            "samples": list(kind._samples.items()),  # noqa: SLF001
-            "costs": list(kind._costs.items()),  # noqa: SLF001
+            "samples": list(kind.tried.items()),
+            "costs": list(kind.costs.items()),
         },
     }
 
@@ -354,7 +355,7 @@ def _counts_from(told: Mapping[str, Any]) -> _Counts:
         for pattern, weight in told["patterns"]
     }
     counts.told, counts.since = told["told"], told["since"]
-    counts.tried = {model: tried for model, tried in told["tried"]}
+    counts.tried = dict(told["tried"])
     counts.spent = {model: [count, usd] for model, count, usd in told["spent"]}
     fitted = told["fitted"]
     if fitted is not None:

@@ -17,7 +17,7 @@ from engine.core.decision import Lesson
 from engine.core.policy import Learner
 from engine.core.ports import Belief, Option, Task
 from engine.learning.joint import deviation, normal, value
-from engine.learning.knowledge import Knowledge, Kind
+from engine.learning.knowledge import Kind, Knowledge
 from engine.learning.models import prepare
 
 VERSION = 2

@@ -23,6 +23,9 @@ from engine.core.decision import Candidate
 from engine.core.policy import Learner
 from engine.core.ports import Belief, Option, Task, Trust
 
+# How much of what is explored goes to measuring `against` again, once something else serves.
+AGAINST = 0.1
+
 Because = Literal["proven", "explored", "below_threshold", "few_samples", "nothing_cheaper"]
 
 
@@ -92,11 +95,12 @@ def pass_gate(
         default=None,
     )
     serves = best.option if best else against
-    others = _worth_trying(learner, judged, against, serves)
-    rate = learner.explore_rate if others and draw < 1.0 else 0.0
-    if draw < rate:
-        tried = others[int(draw / rate * len(others))]
-        return _result(tried, against, "explored", "tried, to learn how it does", judged, rate / len(others))
+    chances = _worth_trying(learner, judged, against, serves) if draw < 1.0 else []
+    rate = sum(chance for _, chance in chances)
+    for tried, chance in chances:
+        if draw < chance:
+            return _result(tried, against, "explored", "tried, to learn how it does", judged, chance)
+        draw -= chance
     if best is None or serves == against:
         because = _why_not(judged, against)
         return _result_against(against, because, judged, 1.0 - rate)
@@ -137,18 +141,31 @@ def _judge(
 
 def _worth_trying(
     learner: Learner, judged: Sequence[_Judged], against: Option, serves: Option
-) -> list[_Judged]:
-    """What could serve instead and teach something: `against`, and what is cheaper and hardly worse."""
+) -> list[tuple[_Judged, float]]:
+    """What is tried instead of what serves, with its chance: what would be cheaper and is hardly worse, and now and
+    then `against`."""
     known = next((one for one in judged if one.option == against), None)
-    ceiling = known.cost_usd if known else math.inf
+    ceiling = min((one.cost_usd for one in judged if one.option == serves), default=math.inf)
     floor = known.belief.quality - learner.explore_loss if known else 0.0
-    return [
+    cheaper = [
         one
         for one in judged
         if one.eligible
-        and one.option != serves
-        and (one.option == against or (one.cost_usd < ceiling and one.belief.quality >= floor))
+        and one.lost
+        and one.cost_usd < ceiling
+        and one.belief.quality >= floor
+        and not _known_worse(learner, one.belief)
     ]
+    rate = learner.explore_rate
+    if known is None or not known.eligible or serves == against:
+        return [(one, rate / len(cheaper)) for one in cheaper]
+    rest = [(one, rate * (1.0 - AGAINST) / len(cheaper)) for one in cheaper]
+    return [(known, rate * AGAINST), *rest]
+
+
+def _known_worse(learner: Learner, belief: Belief) -> bool:
+    """Nothing more is to be learned of what is as surely worse as a proven candidate is surely not."""
+    return belief.samples >= learner.min_samples and belief.confidence < 1.0 - learner.threshold
 
 
 def _why_not(judged: Sequence[_Judged], against: Option) -> Because:

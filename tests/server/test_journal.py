@@ -15,9 +15,19 @@ from typing import TypeVar
 import pytest
 
 from engine.core.conversation import Loss
-from engine.core.decision import AttemptRecord, Candidate, Decision, Lesson, Outcome, Result, Step
+from engine.core.decision import (
+    AttemptRecord,
+    Candidate,
+    Decision,
+    Lesson,
+    Outcome,
+    Result,
+    Step,
+    StepRun,
+)
 from engine.core.errors import Fault
 from engine.core.policy import Learner
+from engine.core.ports import Option, Task
 from engine.core.reply import Usage
 from engine.learning.reward import lessons as lessons_of
 from engine.learning.state import State, fold
@@ -71,8 +81,9 @@ ATTEMPT = AttemptRecord(
 OUTCOME = Outcome("o1", 1003.0, session="s1", tests_failed=2, rating=-0.5, labels={"ci": "main"})
 
 
-def lesson(model: str = "haiku", reward: float = 1.0, outcome: str = "o1") -> Lesson:
-    return Lesson(outcome, 1003.0, "picker", "execute", model, reward, 0.25)
+def lesson(model: str = "haiku", score: float = 1.0, outcome: str = "o1") -> Lesson:
+    steps = (StepRun("opus", 0.5, 0.25, accepted=False), StepRun(model, 0.5))
+    return Lesson(outcome, 1003.0, "picker", "execute", steps, score, 0.25, "ann", {"x": 1.5}, (1, 7), 0.5)
 
 
 def with_journal(use: Callable[[Journal], Awaitable[T]], path: str | Path = ":memory:") -> T:
@@ -228,8 +239,8 @@ def test_a_providers_words_stay_out_because_they_may_quote_the_prompt(tmp_path: 
 
 def test_an_outcome_sent_twice_counts_once() -> None:
     async def use(journal: Journal) -> None:
-        assert await journal.record_outcome(OUTCOME, [lesson()])
-        assert not await journal.record_outcome(OUTCOME, [lesson(), lesson("opus")])
+        assert (await journal.record_outcome(OUTCOME, [lesson()])).new
+        assert not (await journal.record_outcome(OUTCOME, [lesson(), lesson("opus")])).new
         assert await journal.lessons() == [lesson()]
 
     with_journal(use)
@@ -238,7 +249,7 @@ def test_an_outcome_sent_twice_counts_once() -> None:
 def test_an_outcome_sent_twice_at_once_counts_once() -> None:
     async def use(journal: Journal) -> None:
         new = await asyncio.gather(*(journal.record_outcome(OUTCOME, [lesson()]) for _ in range(20)))
-        assert sum(new) == 1
+        assert sum(one.new for one in new) == 1
         assert len(await journal.lessons()) == 1
 
     with_journal(use)
@@ -248,8 +259,8 @@ def test_lessons_are_numbered_without_gaps() -> None:
     async def use(journal: Journal) -> None:
         for number in range(6):
             await journal.record_outcome(replace(OUTCOME, id=f"o{number // 2}"), [lesson(f"m{number}")])
-        assert [one.model for one in await journal.lessons()] == ["m0", "m2", "m4"]
-        assert [one.model for one in await journal.lessons(after=2)] == ["m4"]
+        assert [one.steps[-1].model for one in await journal.lessons()] == ["m0", "m2", "m4"]
+        assert [one.steps[-1].model for one in await journal.lessons(after=2)] == ["m4"]
 
     with_journal(use)
 
@@ -261,7 +272,7 @@ def test_an_outcome_and_its_lessons_are_kept_together_or_not_at_all() -> None:
             await journal.record_outcome(OUTCOME, [lesson(), bad])
         assert await journal.outcome("o1") is None
         assert await journal.lessons() == []
-        assert await journal.record_outcome(OUTCOME, [lesson()])
+        assert (await journal.record_outcome(OUTCOME, [lesson()])).new
 
     with_journal(use)
 
@@ -296,8 +307,9 @@ async def posted_today(journal: Journal, reward: float) -> None:
 
 
 def decided_by(state: State) -> GateResult:
-    candidates = [GateCandidate("opus", 0.1), GateCandidate("haiku", 0.01)]
-    return pass_gate(PICKER, candidates, "opus", state, "execute", 0.5)
+    opus, haiku = Option("opus", ("opus",)), Option("haiku", ("haiku",))
+    candidates = [GateCandidate(opus, (0.1,)), GateCandidate(haiku, (0.01,))]
+    return pass_gate(PICKER, candidates, opus, state, Task(("execute",)), 0.5)
 
 
 @pytest.mark.parametrize(("reward", "model"), [(1.0, "haiku"), (-1.0, "opus")])
@@ -325,7 +337,7 @@ def test_a_snapshot_and_the_lessons_after_it_give_the_same_state_as_all_lessons(
         await posted_today(journal, -0.3)
         state = fold(await journal.lessons())
         await journal.save_learner_state(state.lessons, state.to_json(), at=1.0)
-        await journal.record_outcome(replace(OUTCOME, id="later"), [lesson(), lesson("opus", -1.0)])
+        await journal.record_outcome(replace(OUTCOME, id="later"), [lesson(), lesson("sonnet", 0.0)])
 
     async def second(journal: Journal) -> None:
         kept = await journal.load_learner_state()
@@ -531,7 +543,7 @@ def test_a_journal_is_read_while_another_process_writes_it(tmp_path: Path) -> No
 
 CRASHING = """
 import asyncio, sys, time
-from engine.core.decision import Decision, Lesson, Outcome
+from engine.core.decision import Decision, Lesson, Outcome, StepRun
 from engine.server.journal import Journal
 
 async def main(path):
@@ -545,7 +557,7 @@ async def main(path):
             number += 1
         if number % 50 == 0:
             outcome = Outcome(f"o{number}", time.time(), decision="d1", tests_passed=1)
-            lesson = Lesson(outcome.id, time.time(), "picker", "execute", "haiku", 1.0)
+            lesson = Lesson(outcome.id, time.time(), "picker", "execute", (StepRun("haiku"),), 1.0)
             await journal.record_outcome(outcome, [lesson])
             print("outcome", number, time.time(), flush=True)
         await asyncio.sleep(0.002)

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from engine.core.decision import Lesson, Outcome
+from engine.core.decision import Lesson, Outcome, StepRun
 from engine.core.policy import Learner
+from engine.core.ports import Option, Task
 from engine.server.journal import Journal, JournalError
 from engine.server.learner import Learners
 
@@ -15,7 +16,8 @@ LEARNER = Learner("picker", "beta", ("features.phase",), margin=0.1, min_samples
 def outcome(number: int) -> tuple[Outcome, list[Lesson]]:
     name = f"o{number}"
     lessons = [
-        Lesson(name, float(number), "picker", "execute", model, 1.0) for model in ("small", "frontier")
+        Lesson(name, float(number), "picker", "execute", (StepRun(model),), 1.0)
+        for model in ("small", "frontier")
     ]
     return Outcome(name, float(number), decision="d1", rating=1.0), lessons
 
@@ -33,7 +35,9 @@ def with_journal(path: Path, play: Callable[[Journal], Awaitable[None]]) -> None
 
 
 def confidence(learners: Learners) -> float:
-    return learners.belief(LEARNER, "execute", "small", "frontier").confidence
+    small, frontier = Option("small", ("small",)), Option("frontier", ("frontier",))
+    (belief,) = learners.beliefs(LEARNER, Task(("execute",)), [small], frontier)
+    return belief.confidence
 
 
 def test_what_was_learned_is_there_again_after_a_restart(tmp_path: Path) -> None:
@@ -42,7 +46,7 @@ def test_what_was_learned_is_there_again_after_a_restart(tmp_path: Path) -> None
     async def first(journal: Journal) -> None:
         learners = await Learners.from_journal(journal)
         for number in range(10):
-            assert await learners.take(*outcome(number))
+            assert (await learners.take(*outcome(number))).new
         before.append(confidence(learners))
 
     async def second(journal: Journal) -> None:
@@ -70,8 +74,8 @@ def test_a_snapshot_and_the_lessons_after_it_make_the_same_state(tmp_path: Path)
 def test_a_known_outcome_teaches_nothing_again(tmp_path: Path) -> None:
     async def play(journal: Journal) -> None:
         learners = await Learners.from_journal(journal)
-        assert await learners.take(*outcome(1))
-        assert not await learners.take(*outcome(1))
+        assert (await learners.take(*outcome(1))).new
+        assert not (await learners.take(*outcome(1))).new
         assert learners.lessons == 2
 
     with_journal(tmp_path / "weave.db", play)
