@@ -11,6 +11,7 @@ import asyncio
 import time
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
+from typing import Any
 
 from engine.core.decision import Lesson, Outcome, Withdrawal
 from engine.core.policy import Learner
@@ -97,6 +98,10 @@ class Learners:
         lessons = await self._journal.lessons(after=state.lessons)
         await asyncio.to_thread(fold_standing, state, lessons, self._gone)
         self._state = state
+
+    def to_json(self) -> dict[str, Any]:
+        """What they believe, as data: equal states are equal here."""
+        return self._state.to_json()
 
     async def save(self) -> None:
         """Where the disk fails, nothing is lost: the lessons are in the journal, and the next start folds more."""

@@ -18,6 +18,7 @@ from engine.server.log import Logger
 from engine.snapshot import Snapshot, build, fingerprint
 
 POLL_SECONDS = 0.15
+PAST_SETS = 16
 MOST_FILE_BYTES = 4 * 1024 * 1024
 
 Signature = tuple[tuple[str, int, int, int, int], ...]
@@ -90,10 +91,25 @@ class Policies:
         self.snapshot = snapshot
         self.problems: tuple[Problem, ...] = ()
         self.loads = 1
+        self._past: dict[str, Snapshot] = {}
 
     @property
     def stale(self) -> bool:
         return bool(self.problems)
+
+    def serve(self, snapshot: Snapshot) -> None:
+        self._past.pop(self.snapshot.fingerprint, None)
+        self._past[self.snapshot.fingerprint] = self.snapshot
+        while len(self._past) > PAST_SETS:
+            del self._past[next(iter(self._past))]
+        self.snapshot = snapshot
+        self.loads += 1
+
+    def known(self, fingerprint: str) -> Snapshot | None:
+        """The set that serves, or one of the last that did: what was decided by it may still be judged."""
+        if fingerprint == self.snapshot.fingerprint:
+            return self.snapshot
+        return self._past.get(fingerprint)
 
 
 def _nothing(snapshot: Snapshot) -> None:
@@ -138,8 +154,7 @@ async def reload(policies: Policies, source: Source, log: Logger, prepare: Prepa
         return
     policies.problems = ()
     if snapshot is not None:
-        policies.snapshot = snapshot
-        policies.loads += 1
+        policies.serve(snapshot)
     log("reload", serving=policies.snapshot.fingerprint, policy=policies.snapshot.policy.name)
 
 

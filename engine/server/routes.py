@@ -19,7 +19,7 @@ from engine.core.decision import Decision, Result
 from engine.core.errors import Fault, RequestError, WeaveError
 from engine.protocols import PROTOCOLS
 from engine.protocols.shape import Protocol
-from engine.server import outcomes
+from engine.server import links, outcomes
 from engine.server.counting import CountTokens
 from engine.server.engine import Engine, current_trial, decide
 from engine.server.model_in_path import ModelInPath
@@ -31,6 +31,12 @@ ANTHROPIC = PROTOCOLS["anthropic-messages"]
 OPENAI_CHAT = PROTOCOLS["openai-chat"]
 OPENAI_RESPONSES = PROTOCOLS["openai-responses"]
 GEMINI = PROTOCOLS["gemini"]
+
+PAGE_HEADERS = {
+    "content-security-policy": "default-src 'none'; form-action 'self'; frame-ancestors 'none'",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-store",
+}
 
 
 def routes(engine: Engine) -> Starlette:
@@ -51,6 +57,8 @@ def routes(engine: Engine) -> Starlette:
             Route("/v1/route", console.route, methods=["POST"]),
             Route("/v1/decisions/{id}", console.decision),
             Route("/v1/outcomes", console.outcome, methods=["POST"]),
+            Route("/v1/outcomes/{token}", console.link, methods=["GET"]),
+            Route("/v1/outcomes/{token}", console.outcome_by_link, methods=["POST"]),
             Route("/health", console.health),
             Route("/ready", console.ready),
             Route("/api/hello", console.health),
@@ -147,6 +155,21 @@ class Console:
         most = self._engine.settings.max_body_bytes
         raw = await read_body(request.receive, header_map(request.scope), most)
         return _json(await outcomes.receive(self._engine, raw))
+
+    async def link(self, request: Request) -> Response:
+        """A page that says what a signed link is for."""
+        page = links.page(self._link(request))
+        return Response(page, media_type="text/html", headers=PAGE_HEADERS)
+
+    async def outcome_by_link(self, request: Request) -> Response:
+        link, headers = self._link(request), header_map(request.scope)
+        raw = await read_body(request.receive, headers, self._engine.settings.max_body_bytes)
+        result = request.query_params.get("result", "")
+        return _json(await outcomes.receive_by_link(self._engine, link, raw, result))
+
+    def _link(self, request: Request) -> links.Link:
+        secret = links.secret_of(self._engine.environment)
+        return links.read_link(request.path_params["token"], secret, time.time())
 
     def _gemini_entry(self, name: str) -> dict[str, Any]:
         model = self._engine.policies.snapshot.catalog.resolve(name)
