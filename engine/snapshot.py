@@ -20,6 +20,7 @@ from engine.policy.catalog import Page, check_catalogs, names_in, read_catalogs
 from engine.policy.check import Known, check_documents, check_policy, serving
 from engine.policy.compile import compile_policy
 from engine.policy.declared import check_declared
+from engine.policy.evaluate import CompiledPolicy
 from engine.policy.limits import check_limits
 from engine.policy.phrases import Phrases, read_phrases
 from engine.policy.reach import check_reach
@@ -178,7 +179,8 @@ def _assemble(
 def _run_tests(snapshot: Snapshot, pages: Sequence[Page]) -> Iterator[Problem]:
     for page in pages:
         policy = snapshot.policies[page.data["metadata"]["name"]]
-        yield from run_cases(page, snapshot.catalog, decider(policy, snapshot.catalog))
+        assert isinstance(policy, CompiledPolicy)
+        yield from run_cases(page, snapshot.catalog, decider(policy, snapshot.catalog), policy.asked)
 
 
 def decider(policy: Policy, catalog: Catalog) -> Decide:

@@ -45,7 +45,7 @@ def test_a_shipped_file_opens_with_the_schema_that_editors_need(name: str) -> No
 
 def test_every_shipped_rule_is_fired_and_something_falls_through() -> None:
     data = written(POLICY).data
-    assert data["tests"]["coverage"] == {"rules": 100}
+    assert data["tests"]["coverage"] == {"rules": 100, "conditions": 100}
     assert any(case["expect"].get("rule") == "default" for case in data["tests"]["cases"])
 
 

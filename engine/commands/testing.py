@@ -20,7 +20,6 @@ from engine.documents import check_shape, read
 from engine.policy.cases import Decided, run_cases
 from engine.policy.catalog import Page
 from engine.policy.evaluate import CompiledPolicy
-from engine.policy.expression import EvaluationError, with_variables
 from engine.server.telling import plain
 from engine.snapshot import SCHEMAS, Snapshot, check, decider
 
@@ -131,7 +130,7 @@ def _run(page: Page, snapshot: Snapshot) -> PolicyRun:
         asked[-1] = (inputs, decided)
         return decided
 
-    for problem in run_cases(page, snapshot.catalog, watched):
+    for problem in run_cases(page, snapshot.catalog, watched, policy.asked):
         # Cases are run one after another, so what is found is about the one that was asked last.
         (failures.setdefault(len(asked) - 1, []) if problem.code == "WV501" else short).append(problem)
     cases = [
@@ -156,16 +155,11 @@ def _reach(
     for inputs, decided in asked:
         if decided is not None and decided.rule in reached:
             reached[decided.rule].fired += 1
-        roots = with_variables(policy.variables, inputs)
-        for rule in policy.rules:
-            found = reached[rule.name]
-            try:
-                holds = rule.when.evaluate(roots) is True
-            except EvaluationError:
-                found.errors += 1
-                continue
-            found.true += holds
-            found.false += not holds
+        for name, holds in policy.asked(inputs).items():
+            found = reached[name]
+            found.true += holds is True
+            found.false += holds is False
+            found.errors += holds is None
     return tuple(reached.values())
 
 

@@ -36,6 +36,13 @@ class Decided:
 
 Decide = Callable[[Inputs, Trust], Decided]
 
+# Rule -> what its condition comes to for a request; None where it has no value.
+Ask = Callable[[Inputs], Mapping[str, bool | None]]
+
+
+def _ask_nothing(_: Inputs) -> Mapping[str, bool | None]:
+    return {}
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -85,14 +92,18 @@ def check_cases(page: Page, models: Sequence[str], tiers: Sequence[str]) -> Iter
                 )
 
 
-def run_cases(page: Page, catalog: Catalog, decide: Decide) -> Iterator[Problem]:
-    """What the cases found: expectations that do not hold, and rules that no case fires. Call it for cases without
-    problems of their own."""
+def run_cases(page: Page, catalog: Catalog, decide: Decide, ask: Ask = _ask_nothing) -> Iterator[Problem]:
+    """What the cases found: expectations that do not hold, rules that no case fires, conditions that no case finds
+    both true and false. Call it for cases without problems of their own."""
     fired: set[str] = set()
+    seen: set[tuple[str, bool]] = set()
+    conditions = _demanded(page, "conditions")
     given = page.section("tests").get("given") or {}
     for index, case in _cases(page):
         path = ("tests", "cases", index)
         inputs = _inputs(given, case.get("with") or {}, catalog)
+        if conditions is not None:
+            seen |= {(rule, holds) for rule, holds in ask(inputs).items() if holds is not None}
         try:
             decided = decide(inputs, Told(catalog, case.get("learner") or {}))
         except WeaveError as error:
@@ -101,7 +112,9 @@ def run_cases(page: Page, catalog: Catalog, decide: Decide) -> Iterator[Problem]
             continue
         fired.add(decided.rule)
         yield from _compare(page, path, case, decided)
-    yield from _check_coverage(page, fired)
+    yield from _check_fired(page, fired)
+    if conditions is not None:
+        yield from _check_conditions(page, seen, conditions)
 
 
 def _cases(page: Page) -> list[tuple[int, Mapping[str, Any]]]:
@@ -129,8 +142,13 @@ def _how(decided: Decided) -> str:
     return f"{decided.rule} decided for {decided.model} because {decided.because}: {decided.reason}{errors}"
 
 
-def _check_coverage(page: Page, fired: set[str]) -> Iterator[Problem]:
-    demanded = (page.section("tests").get("coverage") or {}).get("rules")
+def _demanded(page: Page, what: str) -> float | None:
+    demanded: float | None = (page.section("tests").get("coverage") or {}).get(what)
+    return demanded
+
+
+def _check_fired(page: Page, fired: set[str]) -> Iterator[Problem]:
+    demanded = _demanded(page, "rules")
     rules = [rule["name"] for _, rule in page.items("rules")]
     if demanded is None or not rules:
         return
@@ -140,8 +158,27 @@ def _check_coverage(page: Page, fired: set[str]) -> Iterator[Problem]:
         message = (
             f"the cases fire {len(rules) - len(missed)} of {len(rules)} rules; {demanded:g} % are demanded"
         )
-        hint = f"never fired: {', '.join(missed[:10])}{', …' if len(missed) > 10 else ''}"
+        hint = f"never fired: {_listed(missed)}"
         yield page.document.problem(("tests", "coverage", "rules"), "WV502", message, hint)
+
+
+def _check_conditions(page: Page, seen: set[tuple[str, bool]], demanded: float) -> Iterator[Problem]:
+    rules = [rule["name"] for _, rule in page.items("rules")]
+    whole = 2 * len(rules)
+    if not rules or 100 * len(seen) / whole >= demanded:
+        return
+    message = (
+        f"the cases show {len(seen)} of the {whole} answers that conditions have; {demanded:g} % are demanded"
+    )
+    missed = {answer: [name for name in rules if (name, answer) not in seen] for answer in (False, True)}
+    hint = "; ".join(
+        f"never {str(answer).lower()}: {_listed(names)}" for answer, names in missed.items() if names
+    )
+    yield page.document.problem(("tests", "coverage", "conditions"), "WV505", message, hint)
+
+
+def _listed(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:10])}{', …' if len(names) > 10 else ''}"
 
 
 _PYTHON: Mapping[str, tuple[type, ...]] = {

@@ -28,7 +28,7 @@ CODES: Mapping[str, str] = {
     "WV302": "There is no endpoint of this name.",
     "WV303": "There is no learner of this name.",
     "WV304": "The same name is used twice.",
-    "WV305": "No request can reach this rule.",
+    "WV305": "Nothing can reach this rule.",
     "WV306": "The value named is not in the vocabulary.",
     "WV307": "A failover chain leads to a model with a smaller context.",
     "WV308": "A guard's failover leads to another endpoint.",
@@ -47,6 +47,7 @@ CODES: Mapping[str, str] = {
     "WV321": "Something is declared that this version reads and checks, but does not act on yet.",
     "WV322": "A canary lacks a guard of the policy it stands in for.",
     "WV323": "A rule names a model that cannot carry the requests the rule is for.",
+    "WV324": "No rule reads this variable.",
     "WV330": "The name of a plan means something else, or stands where no plan can.",
     "WV331": "A plan's next step is of a lower tier than the one that failed.",
     "WV407": "The rules may together cost more than is allowed.",
@@ -54,4 +55,5 @@ CODES: Mapping[str, str] = {
     "WV502": "The cases fire fewer rules than demanded.",
     "WV503": "A case has a value that no request can have.",
     "WV504": "A case names a rule, model or tier that is not there.",
+    "WV505": "The cases find fewer conditions both true and false than demanded.",
 }

@@ -140,6 +140,11 @@ class CompiledPolicy:
         last = self.default.trace if decisive is None else ()
         return Verdict(verdict.rule, verdict.source, verdict.action, reason, (*steps, *last, *problem))
 
+    def asked(self, inputs: Inputs) -> Mapping[str, bool | None]:
+        """What each rule's condition comes to by itself, whichever rule decides; None where it has no value."""
+        roots = with_variables(self.variables, inputs)
+        return {rule.name: _holds(rule.when, roots) for rule in self.rules}
+
     def escalates(self, plan: str, inputs: Inputs) -> bool:
         """Where a plan says nothing, a failed test run does."""
         condition = self.escalating.get(plan)
@@ -208,6 +213,13 @@ def _asked(rule: Rule, roots: Mapping[str, Any], decisive: Rule | None) -> Step:
     if decisive is not None:
         return Step(rule.kind, rule.name, "skipped", f"{decisive.name} matched before it", values)
     return Step(rule.kind, rule.name, "matched", "", values)
+
+
+def _holds(condition: Expression, roots: Mapping[str, Any]) -> bool | None:
+    try:
+        return condition.evaluate(roots) is True
+    except EvaluationError:
+        return None
 
 
 def _number(reward: float | Expression, roots: Mapping[str, Any]) -> float | None:

@@ -1,4 +1,4 @@
-"""Whether one condition holds wherever another does, as far as their syntax tells.
+"""Whether one condition holds wherever another does, and whether one never does, as far as their syntax tells.
 
 Sound, and not complete: yes is always right, and no may mean that nobody can tell. Conditions are taken apart at
 `&&` and `||`; what is left are comparisons with constants, which are compared as sets of numbers or values, and
@@ -6,7 +6,8 @@ everything else, which is alike only where it is written alike.
 """
 
 import math
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,7 @@ from engine.policy.expression.syntax import Call, Constant, Items, Logic, Name, 
 
 _FLIPPED = {"_<_": "_>_", "_<=_": "_>=_", "_>_": "_<_", "_>=_": "_<=_", "_==_": "_==_", "_!=_": "_!=_"}
 _NUMBERS = frozenset({"int", "uint", "double"})
+_FALSE = "bool:False"  # as `written` writes it
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,16 @@ class Range:
         low = other.low > self.low or (other.low == self.low and (self.with_low or not other.with_low))
         high = other.high < self.high or (other.high == self.high and (self.with_high or not other.with_high))
         return low and high
+
+    @property
+    def empty(self) -> bool:
+        return self.low > self.high or (self.low == self.high and not (self.with_low and self.with_high))
+
+    def within(self, other: "Range") -> "Range":
+        """What both leave."""
+        low, open_low = max((self.low, not self.with_low), (other.low, not other.with_low))
+        high, with_high = min((self.high, self.with_high), (other.high, other.with_high))
+        return Range(low, high, not open_low, with_high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +99,51 @@ def implies(narrow: Form, wide: Form) -> bool:
     if isinstance(wide, OneOf):
         return any(implies(narrow, each) for each in wide.parts)
     return isinstance(narrow, Atom) and _covers(wide, narrow)
+
+
+def never(condition: Form, bounds: Mapping[str, Range]) -> bool:
+    """Whether nothing fulfils a condition. `bounds` are the numbers that a name can stand for at all."""
+    if isinstance(condition, OneOf):
+        return all(never(each, bounds) for each in condition.parts)
+    atoms = list(conjuncts(condition))
+    if isinstance(condition, All) and any(never(each, bounds) for each in condition.parts):
+        return True
+    texts = {each.text for each in atoms}
+    if _FALSE in texts or any(f"(!_ on {text} )" in texts for text in texts):
+        return True
+    about: defaultdict[str, list[Range | Values]] = defaultdict(list)
+    for each in atoms:
+        if each.leaves is not None:
+            about[each.about].append(each.leaves)
+    return any(_nothing_left(leaves, bounds.get(name, Range())) for name, leaves in about.items())
+
+
+def conjuncts(condition: Form) -> Iterator[Atom]:
+    """What must hold in any case for the condition to hold."""
+    match condition:
+        case Atom():
+            yield condition
+        case All(parts):
+            for each in parts:
+                yield from conjuncts(each)
+        case OneOf():
+            return
+
+
+def _nothing_left(leaves: Sequence[Range | Values], bound: Range) -> bool:
+    for each in leaves:
+        if isinstance(each, Range):
+            bound = bound.within(each)
+    forbidden = {
+        value for each in leaves if isinstance(each, Values) and each.without for value in each.values
+    }
+    allowed = [each.values for each in leaves if isinstance(each, Values) and not each.without]
+    if not allowed:
+        return bound.empty
+    whole = bound == Range()
+    return not any(
+        value not in forbidden and (whole or value in bound) for value in frozenset.intersection(*allowed)
+    )
 
 
 def _covers(wide: Atom, narrow: Atom) -> bool:

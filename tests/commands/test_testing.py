@@ -89,6 +89,19 @@ def test_coverage_that_is_demanded_and_not_there_has_its_exit_code(weave: Weave,
     assert "the cases fire 2 of 3 rules; 100 % are demanded; never fired: private" in ran.out
 
 
+def test_answers_that_are_demanded_and_never_seen_have_the_same_exit_code(
+    weave: Weave, policies: Path
+) -> None:
+    edit(policies / "house.yaml", "  cases:\n", "  coverage: {conditions: 100}\n  cases:\n")
+    assert weave("test", policies).code == 0
+    edit(policies / "house.yaml", "    - {name: private stays", "    # - {name: private stays")
+    for command in ("test", "validate"):
+        ran = weave(command, policies)
+        assert ran.code == 5
+        assert "the cases show 5 of the 6 answers that conditions have; 100 % are demanded" in ran.out
+        assert "never true: private" in ran.out
+
+
 @pytest.mark.parametrize(
     ("fired", "true", "false", "gap"),
     [

@@ -1,4 +1,4 @@
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, get_args
 
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from engine.core.catalog import Binding, Catalog, Model, Price
 from engine.core.errors import Fault, UnservableError
 from engine.core.policy import Inputs, Learner
-from engine.core.ports import Belief, Trust
+from engine.core.ports import Belief, Option, Task, Trust
 from engine.documents import check_shape, read, shipped_json
 from engine.policy.cases import Decided, Settled, Told, check_cases, run_cases
 from engine.policy.catalog import Page
@@ -123,12 +123,27 @@ def test_coverage_counts_the_rules_that_cases_fire(demanded: float, codes: list[
     assert [problem.code for problem in run_cases(policy, CATALOG, Deciding())] == codes
 
 
+@pytest.mark.parametrize(("demanded", "codes"), [(50, []), (50.1, ["WV505"]), (100, ["WV505"]), (0, [])])
+def test_coverage_counts_the_answers_that_cases_find(demanded: float, codes: list[str]) -> None:
+    cases = "[{name: a, expect: {rule: r}}, {name: b, expect: {rule: r}}]"
+    policy = page(f"{RULES}tests: {{coverage: {{conditions: {demanded}}}, cases: {cases}}}")
+    answers: Iterator[Mapping[str, bool | None]] = iter([{"r": False, "s": True}, {"r": None, "s": True}])
+    found = list(run_cases(policy, CATALOG, Deciding(), lambda _: next(answers)))
+    assert [problem.code for problem in found] == codes
+    assert all(problem.hint == "never false: s; never true: r" for problem in found)
+
+
 def test_learners_believe_what_the_case_says() -> None:
     learner = Learner("l", "beta", ("features.phase",), min_samples=30)
     told = Told(CATALOG, {"little": 0.8, "small": 0.1, "frontier": 0.7})
-    assert told.belief(learner, "", "little", "big") == Belief(0.8, 30)
-    assert told.belief(learner, "", "big", "big") == Belief(0.7, 30)
-    assert Told(CATALOG, {}).belief(learner, "", "little", "big") == Belief(0.0, 0.0)
+    little, big, both = (
+        Option("little", ("little",)),
+        Option("big", ("big",)),
+        Option("both", ("little", "big")),
+    )
+    assert told.beliefs(learner, Task(), [little, big], big) == [Belief(0.8, 30), Belief(0.7, 30)]
+    assert Told(CATALOG, {}).beliefs(learner, Task(), [little], big) == [Belief(0.0, 0.0)]
+    assert Told(CATALOG, {"both": 0.9}).beliefs(learner, Task(), [both], big) == [Belief(0.9, 30)]
 
 
 @pytest.mark.parametrize(

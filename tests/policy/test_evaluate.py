@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.policy import Policy
+from engine.policy.evaluate import CompiledPolicy
 from engine.snapshot import build
 
 CATALOG = """\
@@ -188,3 +189,13 @@ learners:
     assert not explorers.may_explore("careful", inputs(messages=0))  # an error forbids it
     assert explorers.may_explore("always", inputs(messages=0))
     assert not explorers.may_explore("nobody", inputs())
+
+
+def test_each_condition_is_asked_by_itself() -> None:
+    assert isinstance(RULES, CompiledPolicy)
+    assert RULES.asked(inputs(tool_count=9, messages=0, hints={"task": "plan"})) == {
+        "streams-only": False,
+        "busy-work": True,
+        "many-turns": None,  # a division by zero
+        "hinted": True,
+    }

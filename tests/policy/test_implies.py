@@ -1,4 +1,4 @@
-"""Whether one condition holds wherever another does: yes is always right."""
+"""Whether one condition holds wherever another does, and whether one never does: yes is always right."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.policy.expression import EvaluationError, Expression, Vocabulary, compile_expression
-from engine.policy.implies import form, implies
+from engine.policy.implies import Range, form, implies, never
 
 VOCABULARY = Vocabulary.from_schema(
     {
@@ -131,3 +131,59 @@ def test_where_it_says_yes_no_input_says_no(narrow: str, wide: str, asked: list[
 @settings(max_examples=100, deadline=None)
 def test_every_condition_implies_itself(text: str) -> None:
     assert says(text, text)
+
+
+BOUNDS = {TURN: Range(low=-1, high=5)}  # what `inputs` has
+
+
+def nobody(text: str) -> bool:
+    return never(form(expression(text).parsed.node), BOUNDS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "false",
+        "features.turn > 5",
+        "features.turn < -1",
+        "features.turn == 9",
+        "features.turn > 3 && features.turn < 3",
+        "features.turn > 3 && (features.stream && 3 >= features.turn)",
+        "features.price > 3.0 && features.price <= 3.0",
+        "features.phase == 'a' && features.phase == 'b'",
+        "features.phase == 'a' && features.phase != 'a'",
+        "features.phase in ['a', 'b'] && features.phase == 'c'",
+        "features.turn in [1, 2] && features.turn > 2",
+        "features.stream && !features.stream",
+        "features.stream && (features.turn > 5 || features.turn < -1)",
+    ],
+)
+def test_a_condition_that_nothing_fulfils_is_known(text: str) -> None:
+    assert nobody(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "true",
+        "features.turn >= 5",
+        "features.turn >= 3 && features.turn <= 3",
+        "features.turn > 5 || features.stream",
+        "features.price > 3.0 && features.turn < 3",
+        "features.phase in ['a', 'b'] && features.phase == 'b'",
+        "features.phase == 'a' || features.phase == 'b'",
+        "features.phase != 'a' && features.phase != 'b'",
+        "features.turn - 1 > 9",
+    ],
+)
+def test_a_condition_that_something_fulfils_is_not_called_impossible(text: str) -> None:
+    assert not nobody(text)
+
+
+@given(st.lists(conditions, min_size=1, max_size=3), st.lists(inputs, min_size=20, max_size=20))
+@settings(max_examples=400, deadline=None)
+def test_where_it_says_never_no_input_fulfils_it(texts: list[str], asked: list[dict[str, Any]]) -> None:
+    text = " && ".join(texts)
+    if nobody(text):
+        whole = expression(text)
+        assert not any(value(whole, each) for each in asked)

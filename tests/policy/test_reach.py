@@ -1,6 +1,8 @@
-"""Rules compared with those before them; the warnings themselves are in the case file of problems."""
+"""Rules compared with those before them, and what they read; each warning has its case among the problems."""
 
 import time
+
+import pytest
 
 from engine.documents import shipped_text
 from engine.policy import reach
@@ -42,3 +44,40 @@ def test_very_many_rules_are_compared_in_part_and_in_time() -> None:
     assert found(rules) == []
     assert time.perf_counter() - start < 20  # measured: 2 s
     assert reach.MOST_PAIRS // count < count
+
+
+VARIABLES = "variables: [{name: a, expr: features.turn}, {name: b, expr: variables.a + 1}]\n"
+PLAN = "plans: {p: {steps: [small, mid], escalate: {when: variables.b > 1}}}\n"
+LEARNER = (
+    "learners: {l: {algorithm: beta, signature: [features.phase], explore: {rate: 0.1, when: variables.b > 1}}}\n"
+)
+CATALOG = shipped_text("policies/catalog.yaml")
+
+
+def unread(body: str) -> list[str]:
+    text = HEAD.removesuffix("rules:\n") + VARIABLES + body
+    problems = check({"catalog.yaml": CATALOG, "p.yaml": text})[1]
+    return [problem.message for problem in problems if problem.code == "WV324"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "rules: [{name: r, when: variables.b > 1, then: {use: small}}]",
+        "rules: [{name: r, when: features.stream, then: {use: small}, reason: string(variables.b)}]",
+        PLAN + "rules: [{name: r, when: features.stream, then: {use: p}}]",
+        LEARNER + "rules: [{name: r, when: features.stream, then: {choose: [small], by: l}}]",
+        "rules: [{name: r, when: \"variables == {'a': 1}\", then: {use: small}}]",
+        "rules: [{name: r, when: variabels.b > 1, then: {use: small}}]",
+    ],
+    ids=["condition", "reason", "plan", "explore", "all of them", "misspelt"],
+)
+def test_a_variable_is_read_wherever_an_expression_may_stand(body: str) -> None:
+    assert unread(body) == []
+
+
+def test_a_variable_that_only_unread_ones_read_is_unread() -> None:
+    assert unread("rules: [{name: r, when: variables.a > 1, then: {use: small}}]") == [
+        "no rule reads the variable 'b'"
+    ]
+    assert len(unread("")) == 2
