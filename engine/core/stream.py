@@ -103,7 +103,7 @@ def unfold(reply: Reply) -> Iterator[Event]:
                 yield PartGrew(index, text)
                 yield PartClosed(index)
             case Thinking(text=text, sealed=sealed) if text:
-                yield PartOpened(index, Thinking(""))
+                yield PartOpened(index, Thinking("", sealed))  # a Responses client is told its id first
                 yield PartGrew(index, text)
                 yield PartClosed(index, sealed)
             case ToolCall(arguments=arguments):

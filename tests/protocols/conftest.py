@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from engine.core.catalog import Model, Price
-from engine.core.stream import Event, Grammar
+from engine.core.errors import Fault
+from engine.core.reply import Reply
+from engine.core.stream import Event, Grammar, fold
 from engine.protocols.shape import Protocol, ReplyContext
 
 Row = dict[str, Any]
@@ -83,6 +85,12 @@ def read_stream() -> Callable[[Protocol, list[bytes]], list[Event]]:
         return events
 
     return read
+
+
+@pytest.fixture
+def reply_of(read_stream: Callable[[Protocol, list[bytes]], list[Event]]) -> Callable[..., Reply | Fault]:
+    """What a stream amounts to."""
+    return lambda protocol, stream: fold(read_stream(protocol, [stream]))
 
 
 @pytest.fixture

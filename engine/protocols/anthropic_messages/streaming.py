@@ -1,10 +1,10 @@
 """Anthropic's event streams: one reader, one writer, one tap.
 
-Reading. `message_start`, then blocks by index, then `message_delta` with the stop reason and the final
-usage, then `message_stop`. Tolerated: a second `message_start`, pings, unknown events, empty deltas, a
-missing `message_stop` once the stop reason is known. Usage in `message_delta` is cumulative and replaces
-what was known, except that a zero never replaces a figure: compatible providers fill what they do not
-know with zeros.
+Reading. `message_start`, which may hold blocks already, then blocks by index, then `message_delta` with the
+stop reason and the final usage, then `message_stop`. Tolerated: a second `message_start`, pings, unknown
+events, empty deltas, a missing `message_stop` once the stop reason is known. Usage in `message_delta` is
+cumulative and replaces what was known, except that a zero never replaces a figure: compatible providers
+fill what they do not know with zeros.
 
 Writing. Clients follow one block at a time, so a part that opens while another is open waits, with all
 that it grows by, until its turn comes. Every stream ends in `message_delta` and `message_stop`, or in one
@@ -31,7 +31,7 @@ from engine.protocols.anthropic_messages.reply import (
     write_usage,
 )
 from engine.protocols.faults import fault_in_stream
-from engine.protocols.fields import Json, a_string, an_object, leftover, string
+from engine.protocols.fields import Json, a_string, an_object, leftover, maybe_list, string
 from engine.protocols.sealing import opened, report_foreign, seal, to_signature
 from engine.protocols.shape import ReplyContext
 from engine.protocols.sse import frame
@@ -97,6 +97,11 @@ class EventReader(StreamReader):
         self._started = True
         known = read_usage(self._usage) if self._usage else None
         events.append(Started(string(message, "id", "", ""), string(message, "model", "", ""), known))
+        # A reply that goes on with what a hosted tool's program asks for has its calls, and its end, in here.
+        for number, block in enumerate(maybe_list(message, "content", "message")):
+            self._open(number, block, events)
+            self._close(self._blocks.pop(number), events)
+        self._note_stop(message)
 
     def _open(self, number: int, value: Any, events: list[Event]) -> None:
         if not self._started or type(number) is not int or number in self._blocks:
@@ -160,11 +165,14 @@ class EventReader(StreamReader):
 
     def _note_end(self, event: Json) -> None:
         delta = an_object(event.get("delta") or {}, "delta")
-        if delta.get("stop_reason") is not None:
-            self._stop = (delta["stop_reason"], delta.get("stop_sequence"))
+        self._note_stop(delta)
         usage = event.get("usage")
         self._merge_usage(usage if isinstance(usage, dict) else {})
         self._left |= leftover(delta, NAMES.reply_fields) | leftover(event, _END_FIELDS)
+
+    def _note_stop(self, holder: Json) -> None:
+        if holder.get("stop_reason") is not None:
+            self._stop = (holder["stop_reason"], holder.get("stop_sequence"))
 
     def _merge_usage(self, usage: Json) -> None:
         for key, value in usage.items():

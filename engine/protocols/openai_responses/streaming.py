@@ -2,8 +2,8 @@
 
 A response is a list of items, told by their `output_index`; ids are not to be trusted, some providers make
 new ones for every event. A message's texts are parts of their own, told by `content_index`; a call, a
-reasoning or an item only OpenAI knows is one part. What the `done` events repeat counts where the deltas did
-not come: some providers send arguments only there, some announce nothing but the finished response.
+reasoning or an item only OpenAI knows is one part. What the `done` events repeat counts as far as the deltas did
+not bring it: some providers send arguments only there, some announce nothing but the finished response.
 
 A custom tool's input is text; inside the engine it is the one argument `input`, so its deltas are written as
 the inside of a JSON string.
@@ -40,12 +40,12 @@ _SHOWN = "content_index"  # counts the texts of a reasoning that is shown itself
 class _Part:
     """A part being read."""
 
-    __slots__ = ("grown", "index", "logprobs", "open")
+    __slots__ = ("index", "logprobs", "open", "pieces")
 
     def __init__(self, index: int) -> None:
         self.index = index
         self.logprobs: list[Any] = []  # which are told with the deltas alone
-        self.grown = False
+        self.pieces: list[str] = []  # what it grew by
         self.open = True
 
 
@@ -167,17 +167,14 @@ class EventReader(StreamReader):
         sealed: Sealed | None
         match item.kind:
             case "function_call" as kind:
-                if not part.grown:
-                    self._grow(part, arguments_text(done.get("arguments")), events)
+                self._grow_rest(part, arguments_text(done.get("arguments")), events)
                 sealed = call_seal(done, kind)
             case "custom_tool_call" as kind:
-                if not part.grown:
-                    self._grow(part, _inside(string(done, "input", "item", "")), events)
+                self._grow_rest(part, _inside(string(done, "input", "item", "")), events)
                 events.append(PartGrew(part.index, '"}'))
                 sealed = call_seal(done, kind)
             case "reasoning":
-                if not part.grown:
-                    self._grow(part, reasoning_text(done), events)
+                self._grow_rest(part, reasoning_text(done), events)
                 sealed = reasoning_seal(done)
             case _:
                 sealed = Sealed(ORIGIN, done)
@@ -185,8 +182,14 @@ class EventReader(StreamReader):
 
     def _grow(self, part: _Part, text: str, events: list[Event]) -> None:
         if text:
-            part.grown = True
+            part.pieces.append(text)
             events.append(PartGrew(part.index, text))
+
+    def _grow_rest(self, part: _Part, whole: str, events: list[Event]) -> None:
+        """What a `done` says beyond the deltas. Where it says something else, the deltas count."""
+        grown = "".join(part.pieces)
+        if part.open and len(whole) > len(grown) and whole.startswith(grown):
+            self._grow(part, whole[len(grown) :], events)
 
     def _close(self, part: _Part, sealed: Sealed | None, events: list[Event]) -> None:
         part.open = False
@@ -216,8 +219,7 @@ class EventReader(StreamReader):
         refusal = event["type"] == "response.refusal.done"
         text = event.get("refusal") if refusal else event.get("text")
         part = self._text(event, {"type": "refusal", "refusal": ""} if refusal else _NO_TEXT, events)
-        if not part.grown and part.open:
-            self._grow(part, a_string(text or "", "text"), events)
+        self._grow_rest(part, a_string(text or "", "text"), events)
 
     def read_part_added(self, event: Json, events: list[Event]) -> None:
         if self._item(event, events).kind == "message":
@@ -249,8 +251,7 @@ class EventReader(StreamReader):
         whole = read_part(value, "content", at)
         sealed = whole.sealed
         if isinstance(whole, Text):
-            if not part.grown:
-                self._grow(part, whole.text, events)
+            self._grow_rest(part, whole.text, events)
             if part.logprobs and not value.get("logprobs"):
                 sealed = read_part({**value, "logprobs": part.logprobs}, "content", at).sealed
             if at == 0:
@@ -268,12 +269,12 @@ class EventReader(StreamReader):
 
     def read_call_done(self, event: Json, events: list[Event]) -> None:
         item = self._item(event, events)
-        if item.kind not in _CALLS or item.one is None or item.one.grown or not item.one.open:
+        if item.kind not in _CALLS or item.one is None:
             return
         if item.kind == "custom_tool_call":
-            self._grow(item.one, _inside(a_string(event.get("input") or "", "input")), events)
+            self._grow_rest(item.one, _inside(a_string(event.get("input") or "", "input")), events)
         else:
-            self._grow(item.one, arguments_text(event.get("arguments")), events)
+            self._grow_rest(item.one, arguments_text(event.get("arguments")), events)
 
     def read_reasoning_delta(self, event: Json, events: list[Event]) -> None:
         item = self._item(event, events)
@@ -283,7 +284,7 @@ class EventReader(StreamReader):
         section = (field, event.get(field, 0))
         if item.section is not None and item.section[0] != field:
             return  # the reasoning itself was shown, and this is its summary
-        if item.section is not None and item.section != section and item.one.grown:
+        if item.section is not None and item.section != section and item.one.pieces:
             self._grow(item.one, "\n\n", events)
         item.section = section
         self._grow(item.one, a_string(event["delta"], "delta"), events)

@@ -219,8 +219,10 @@ class EventWriter:
         match part:
             case Text():
                 return self._open_text(index, part)
-            case Thinking(text=text):
-                item, added = self._add("reasoning", "rs", {"summary": []})
+            case Thinking(text=text, sealed=sealed):
+                known = opened(sealed, ORIGIN).get("id")  # the vendor's cipher is bound to it
+                named = {"id": known} if known else {}
+                item, added = self._add("reasoning", "rs", {"summary": [], **named})
                 self._parts[index] = _Part(part, item)
                 self._around(index, "reasoning_summary_text.delta", item, b'"summary_index":0,"delta":', b"")
                 return [*added, *self._grow(index, text)]

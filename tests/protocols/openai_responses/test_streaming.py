@@ -52,6 +52,19 @@ def test_arguments_that_only_the_done_event_holds_are_read(read: Callable[..., A
         assert reply.stop == Stop("tool_use")
 
 
+@pytest.mark.parametrize(
+    ("done", "known"), [("Hi there", "Hi there"), ("Hi", "Hi"), ("Something else", "Hi"), ("", "Hi")]
+)
+def test_what_the_done_event_says_beyond_the_deltas_is_read(
+    done: str, known: str, read: Callable[..., Any]
+) -> None:
+    at = {"output_index": 0, "content_index": 0}
+    delta = ("output_text.delta", {**at, "delta": "Hi"})
+    assert read(delta, ("output_text.done", {**at, "text": done}), ended()).parts == (Text(known),)
+    part = {"type": "output_text", "text": done}
+    assert read(delta, ("content_part.done", {**at, "part": part}), ended()).parts == (Text(known),)
+
+
 def test_deltas_without_an_announcement_are_a_text(read: Callable[..., Any]) -> None:
     reply = read(("output_text.delta", {"delta": "Hi"}), ("output_text.delta", {"delta": "!"}), ended())
     assert reply.parts == (Text("Hi!"),)

@@ -62,6 +62,17 @@ def test_every_item_has_its_whole_life(tell: Tell) -> None:  # G42
     assert len({event["item_id"] for event in events if "item_id" in event}) == 3
 
 
+def test_a_reasoning_keeps_one_id_from_its_beginning_to_its_end(tell: Tell) -> None:
+    # The SDK refuses an item that ends under another id, and the vendor a cipher that comes back under another.
+    own = Sealed("openai-responses", {"id": "rs_1", "encrypted_content": "gAAA"})
+    for sealed in (own, Sealed("anthropic-messages", {"signature": "c2ln"}), None):
+        events = tell(*unfold(reply(Thinking("why", sealed))))
+        ids = {event["item"]["id"] for event in events if "item" in event}
+        assert ids == {event["item_id"] for event in events if "item_id" in event}
+        assert ("rs_1" in ids) == (sealed is own)
+        assert len(ids) == 1
+
+
 def test_usage_has_its_details_even_where_they_are_nothing(context: ReplyContext) -> None:  # G46
     empty = Reply("r", "m", (), Stop("end_turn"), Usage())
     assert RESPONSES.write_reply(empty, context).body["usage"] == {
