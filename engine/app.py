@@ -19,6 +19,7 @@ from engine.server.learner import Learners
 from engine.server.log import Logger
 from engine.server.reload import Policies, Source, follow, load_from
 from engine.server.routes import routes
+from engine.server.tasks import sweep
 from engine.server.upstream import Upstream
 from engine.settings import Settings
 from engine.snapshot import Snapshot
@@ -51,7 +52,7 @@ async def running(
         settings.journal, warn=lambda text: log("journal", level="warning", trouble=text)
     )
     upstream = Upstream()
-    following = None
+    loops: list[asyncio.Task[None]] = []
     try:
         learners = await Learners.from_journal(journal)
 
@@ -62,12 +63,15 @@ async def running(
         await asyncio.to_thread(warm)
         await asyncio.to_thread(prepare, policies.snapshot)
         engine = Engine(settings, policies, MemoryPins(), learners, journal, upstream, log, environment)
-        following = asyncio.ensure_future(follow(settings.policies, policies, load, log, prepare))
+        loops.append(asyncio.ensure_future(follow(settings.policies, policies, load, log, prepare)))
+        loops.append(asyncio.ensure_future(sweep(engine)))
         yield engine
+        if engine.chores:
+            await asyncio.wait(engine.chores, timeout=LAST_WORDS_SECONDS)
         await learners.save()
     finally:
-        if following is not None:
-            following.cancel()
+        for loop in loops:
+            loop.cancel()
         await upstream.close()
         await journal.close()
 

@@ -18,6 +18,7 @@ from engine.core.catalog import Catalog, Model
 from engine.core.conversation import Request, Text
 from engine.core.decision import Candidate, Decision, Lesson, Outcome, Step
 from engine.core.errors import RequestError
+from engine.core.evidence import TaskEvidence, Tasks
 from engine.core.policy import Clock, Inputs, Verdict
 from engine.core.ports import Pin, Trust, Ways
 from engine.features import features, hints, survey
@@ -32,6 +33,8 @@ from engine.snapshot import Snapshot
 # Clients that leave the choice to the engine ask for one of these.
 ANY_MODEL = frozenset({"auto", "weave"})
 
+NO_TASKS = Tasks(TaskEvidence(0))
+
 LONGEST_NAME = 200  # characters of a model's name; it goes into the journal and the log
 
 
@@ -45,6 +48,7 @@ class Facts:
     inputs: Inputs
     session: str
     lane: str = ""
+    tasks: Tasks = NO_TASKS
 
     @property
     def pin_key(self) -> str:
@@ -72,12 +76,14 @@ def read(
 ) -> Facts:
     """Header names are lower-case. Raises RequestError for a model nobody knows or a hint of the wrong kind."""
     requested = _requested(request.model, snapshot.catalog)
+    seen = survey(request, headers)
     inputs = {
-        "features": features(survey(request, headers), requested),
+        "features": features(seen, requested),
         "hints": hints(headers),
         "identity": identity,
     }
-    return Facts(request, requested, inputs, session_of(snapshot.policy.pinning.key, inputs))
+    session = session_of(snapshot.policy.pinning.key, inputs)
+    return Facts(request, requested, inputs, session, tasks=Tasks(seen.task, seen.former_task))
 
 
 def beside(facts: Facts, snapshot: Snapshot) -> Facts:
@@ -118,6 +124,8 @@ def outcome_values(outcome: Outcome) -> dict[str, Any]:
         "tests_passed": outcome.tests_passed,
         "tests_failed": outcome.tests_failed,
         "tool_errors": outcome.tool_errors,
+        "verdict": outcome.verdict,
+        "grounds": outcome.grounds,
         "labels": dict(outcome.labels),
     }
     if outcome.rating is not None:
@@ -210,7 +218,6 @@ def _decision(
         requested_model=facts.request.model,
         protocol=facts.request.protocol,
         session=facts.session,
-        task=facts.inputs["features"]["turn"],
         confidence=gate.confidence if gate else None,
         learner=learner.name if learner else "",
         signature=signature_of(task) if task else "",

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from engine.core.catalog import Binding, Endpoint, Model
 from engine.core.conversation import Loss
 from engine.core.errors import Fault
+from engine.core.evidence import Grounds, TaskVerdict
 from engine.core.reply import StopReason, Usage
 
 # Where a decision came from, strongest first: each outranks those after it.
@@ -173,6 +174,8 @@ class Outcome:
     tool_errors: int = 0
     rating: float | None = None  # -1..1
     labels: Mapping[str, str] = field(default_factory=dict)
+    verdict: TaskVerdict = ""  # what the conversation's evidence comes to, where it was read from there
+    grounds: Grounds = ""  # the strongest kind of evidence it rests on
     source: Teller = "told"
     identity: str = ""  # who told it
     subject: str = ""  # what it is about, so that a later one about the same can replace it

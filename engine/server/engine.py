@@ -1,10 +1,12 @@
 """The running engine: everything a request needs, in one place, built by the composition root."""
 
+import asyncio
 import random
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from engine import rollout, turn, wire
 from engine.core.conversation import Request
@@ -15,7 +17,8 @@ from engine.protocols.shape import Protocol
 from engine.rollout import Trial, trial_of
 from engine.routing.balance import Balance
 from engine.routing.health import Health
-from engine.routing.pins import pin_after
+from engine.routing.pins import follows_pin, pin_after
+from engine.routing.tasks import Finished, TaskBook
 from engine.server.journal import Journal
 from engine.server.learner import Learners
 from engine.server.log import Logger
@@ -67,7 +70,15 @@ class Engine:
     ids: Ids = field(default_factory=Ids)
     health: Health = field(default_factory=Health)
     balance: Balance = field(default_factory=Balance)
+    tasks: TaskBook = field(default_factory=TaskBook)
     trial: Trial | None = None  # of the snapshot that last decided; ask `current_trial`
+    chores: set[asyncio.Task[None]] = field(default_factory=set)  # work beside requests, under way
+
+    def beside(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something that no request waits for."""
+        task = asyncio.ensure_future(work)
+        self.chores.add(task)
+        task.add_done_callback(self.chores.discard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +144,10 @@ def _pin(engine: Engine, facts: turn.Facts, now: float) -> Pin | None:
     return engine.pins.get(facts.pin_key, now) if facts.pin_key else None
 
 
-def remember(engine: Engine, decided: Decided) -> None:
-    """Keep what a decision means for the session's next turn, and for the record."""
-    decision = decided.decision
+def remember(engine: Engine, decided: Decided) -> Finished | None:
+    """Keep what a decision means for the session's next turn, and for the record. The task that it ended, if it did."""
+    task, finished = _enter(engine, decided.facts, decided.decision.at)
+    decision = replace(decided.decision, task=task) if task else decided.decision
     _put_pin(engine, decided.facts, decision, decided.snapshot)
     if decided.trial is not None and decided.tried is not None:
         _remember_trial(engine, decided.trial, decided.tried)
@@ -153,6 +165,16 @@ def remember(engine: Engine, decided: Decided) -> None:
         context_tokens=decision.features["context_tokens"],
         confidence=decision.confidence,
     )
+    return finished
+
+
+def _enter(engine: Engine, facts: turn.Facts, now: float) -> tuple[int, Finished | None]:
+    """The task of its session that a request works on, and the one it ended. Calls that are not part of a session's
+    work are of no task."""
+    features = facts.inputs["features"]
+    if not facts.session or not follows_pin(features):
+        return 0, None
+    return engine.tasks.enter(facts.session, features["first_user_hash"], facts.tasks, now)
 
 
 def conclude(engine: Engine, decided: Decided, result: Result) -> None:

@@ -24,16 +24,18 @@ from engine.core.cost import cost_usd
 from engine.core.decision import Attempt, AttemptEnd, AttemptRecord, Failed, Result, Served
 from engine.core.errors import Fault, LossError, UpstreamError, WeaveError
 from engine.core.reply import StopReason, Usage
-from engine.protocols import PROTOCOLS
 from engine.protocols.outbound import Outbound, outbound
 from engine.protocols.pipe import Pipe, Translation, pipe, told
 from engine.protocols.shape import Protocol, ReplyContext
+from engine.protocols.speaking import spoken
+from engine.protocols.tool_names import clients_names
 from engine.routing.ways import RequestWays
 from engine.server import losses
 from engine.server.answer import Answer, header_value
 from engine.server.engine import Decided, Engine, conclude, decide, remember
 from engine.server.log import Logger
 from engine.server.receiving import GoneError, Watcher, aside, header_map, read_body
+from engine.server.tasks import finish
 from engine.server.upstream import Call, Response
 
 # A whole answer may take as long as the longest generation does.
@@ -42,9 +44,6 @@ MOST_REPLY_BYTES = 64 * 1024 * 1024
 
 # Wire bytes of a streamed reply for each token in it, framing included; a median of recorded streams.
 BYTES_PER_TOKEN = 100
-
-# What a client says to its own vendor and the vendor must hear; nothing else of its headers travels on.
-FORWARDED_HEADERS = ("anthropic-version", "anthropic-beta")
 
 # A provider that has told its whole stream gets this long to hang up, so that its connection can be used again.
 LINGER_SECONDS = 1.0
@@ -73,7 +72,8 @@ class Relay:
             headers = header_map(scope)
             raw = await read_body(receive, headers, engine.settings.max_body_bytes)
             decided = await decide(engine, self._protocol, raw, headers, self._told)
-            remember(engine, decided)
+            if (finished := remember(engine, decided)) is not None:
+                engine.beside(finish(engine, finished))
             await Exchange(engine, self._protocol, decided, headers, answer, arrived).run(receive)
         except GoneError:
             return
@@ -209,7 +209,7 @@ class Exchange:
 
     async def _try(self, attempt: Attempt) -> AttemptEnd:
         """One call of one provider. Never raises for what a provider does wrong."""
-        provider = PROTOCOLS[attempt.endpoint.protocol]
+        provider = spoken(attempt.endpoint.protocol, attempt.endpoint.dialect)
         key = self._engine.environment.get(attempt.endpoint.api_key_env, "")
         if attempt.endpoint.api_key_env and not key:
             return Failed(_no_key(attempt))
@@ -265,8 +265,8 @@ class Exchange:
             **provider.headers(key),
             **endpoint.headers,
         }
-        if provider is self._protocol:
-            headers |= {name: self._headers[name] for name in FORWARDED_HEADERS if name in self._headers}
+        if provider.name == self._protocol.name:  # nothing else of a client's headers travels on
+            headers |= {name: self._headers[name] for name in provider.forwards if name in self._headers}
         return Call(
             url=endpoint.base_url + provider.address(attempt.binding.id, stream=self._decided.request.stream),
             headers=headers,
@@ -283,7 +283,7 @@ class Exchange:
         if fault.kind in ("authentication", "billing", "permission") and self._attempt is not None:
             return Failed(_account_trouble(fault, self._attempt))
         if (
-            provider is self._protocol
+            provider.is_read_by(self._protocol)
             and fault.kind in ("invalid_request", "context_exceeded", "request_too_large")
             and _is_object(body)
         ):
@@ -302,8 +302,9 @@ class Exchange:
         reply = provider.read_reply(found)
         self._usage, self._stop = reply.usage, reply.stop.reason
         self._first_content = time.monotonic()
-        if provider is not self._protocol:
-            encoded = told(reply, self._protocol, self._context())
+        context = self._context(provider)
+        if context.renamed or not provider.is_read_by(self._protocol):
+            encoded = told(reply, self._protocol, context)
             body = wire.dumps(encoded.body)
             self._reply_losses = encoded.dropped
             self._answer.headers = [one for one in self._answer.headers if one[0] != losses.HEADER]
@@ -312,7 +313,7 @@ class Exchange:
         return SERVED
 
     def _piped(self, provider: Protocol, response: Response) -> Pipe:
-        context, withhold_usage = self._context(), self._outbound.withhold_usage
+        context, withhold_usage = self._context(provider), self._outbound.withhold_usage
         if "json" in response.headers.get("content-type", ""):
             # A whole answer, though a stream was asked for: clients ask again without end when they are given that.
             self._pipe = Translation(self._protocol, provider, context)
@@ -377,7 +378,7 @@ class Exchange:
             await self._starting
         await self._answer.start_stream(self._engine.settings.keep_alive_seconds)
 
-    def _context(self) -> ReplyContext:
+    def _context(self, provider: Protocol) -> ReplyContext:
         request, decision = self._decided.request, self._decided.decision
         return ReplyContext(
             model=request.model,
@@ -385,6 +386,7 @@ class Exchange:
             created=int(decision.at),
             include_usage=_wants_usage(request.body),
             tools=request.tools,
+            renamed=clients_names(request, provider.limits),
         )
 
     def _identifying_headers(self, attempt: Attempt) -> list[tuple[bytes, bytes]]:
