@@ -2,6 +2,16 @@
 
 from engine.features.hints import hints
 from engine.features.registry import FEATURES, FeatureValue, features
-from engine.features.survey import Survey, estimate_tokens, survey, warm
+from engine.features.survey import Survey, estimate_tokens, survey, tasks, warm
 
-__all__ = ["FEATURES", "FeatureValue", "Survey", "estimate_tokens", "features", "hints", "survey", "warm"]
+__all__ = [
+    "FEATURES",
+    "FeatureValue",
+    "Survey",
+    "estimate_tokens",
+    "features",
+    "hints",
+    "survey",
+    "tasks",
+    "warm",
+]

@@ -12,6 +12,9 @@ from typing import Literal
 
 from engine.documents import shipped_yaml
 from engine.features.markers import CLIENTS
+from engine.features.runs import Starts, shows_others, starts_of
+from engine.features.shell import simple_commands, unescaped
+from engine.features.wording import WORDS
 
 Kind = Literal["read", "search", "edit", "shell", "test", "agent", "plan", "other"]
 
@@ -36,15 +39,34 @@ WRITES = re.compile(
 WRITERS = ("tee", "sed", "patch", "git apply")
 FILE = re.compile(r"(?<![\w./-])((?:[\w~-]|\.{1,2}/|/)[\w./-]{0,200}\.([A-Za-z+]{1,6}))(?![\w/-])")
 SEPARATOR = re.compile(r"&&|\|\||;|\||\\n|\n")
+OLD = re.compile(r'"(?:old_string|old_str|oldString|oldText|old_text)"\s*:\s*"((?:[^"\\]|\\.){0,8000})"')
+NEW = re.compile(r'"(?:new_string|new_str|newString|newText|new_text)"\s*:\s*"((?:[^"\\]|\\.){0,8000})"')
+AFTER_HEREDOC = re.compile(r"<<-?\s*\\?[\\\"']{0,2}(\w{1,40})")
+
+VERSIONING = re.compile(
+    r"\b(?:git|hg|svn|jj) .{0,80}?\b(?:checkout|restore|reset|clean|apply|stash|revert|undo)\b"
+)
+
+Stash = Literal["aside", "back", ""]
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """`path` is the file it names, if it names one; `command` what a shell is given, still JSON-escaped."""
+    """`path` is the file it names, if it names one; `command` what a shell is given, still JSON-escaped.
+
+    A shell command may write a file and run the tests; then its kind is the run's, and `edits` is true all the same.
+    `swap` identifies the text an edit took out and the one it put in. `undoes` are the files whose edits a command
+    throws away: none of them means all; None that it throws nothing away. `quotes`: it shows what others wrote."""
 
     kind: Kind
     path: str = ""
     command: str = ""
+    starts: Starts | None = None
+    edits: bool = False
+    swap: tuple[int, int] | None = None
+    undoes: tuple[str, ...] | None = None
+    stash: Stash = ""
+    quotes: bool = False
 
 
 def read_action(kind: Kind, arguments: str) -> Action:
@@ -54,9 +76,11 @@ def read_action(kind: Kind, arguments: str) -> Action:
             return _shell(arguments)
         case "read" | "search" | "edit":
             path = _path(arguments)
-            if kind == "edit" and '"view"' in arguments[:LOOKED_AT]:
+            if kind != "edit":
+                return Action(kind, path)
+            if '"view"' in arguments[:LOOKED_AT]:
                 return Action("read", path)
-            return Action(kind, path)
+            return Action("edit", path, edits=True, swap=_swap(arguments))
         case _:
             return Action(kind)
 
@@ -71,6 +95,11 @@ def tool_kind(name: str) -> Kind:
 def language_of(path: str) -> str:
     """The programming language a file's ending stands for; empty where it stands for none."""
     return _languages().get(path.rpartition(".")[2].lower(), "") if "." in path else ""
+
+
+def is_prose(path: str) -> bool:
+    """Whether a file holds words, so that an edit of it changes nothing that is run."""
+    return path.rpartition(".")[2].lower() in _prose() if "." in path else False
 
 
 def fence_language(label: str) -> str:
@@ -88,14 +117,64 @@ def _path(arguments: str) -> str:
     return path.replace("\\\\", "\\").replace("\\/", "/") if "\\" in path else path
 
 
-def _shell(arguments: str) -> Action:
-    found = COMMAND.search(arguments[:LOOKED_AT])
-    command = found[1] if found is not None else arguments[:LOOKED_AT]
-    if _writes(command):
-        return Action("edit", _last_file(command) or _patched(command), command)
+def command_action(command: str) -> Action:
+    """What a shell command does, no longer escaped."""
+    writes = _writes(command)
+    starts = starts_of(command)
+    undoes, stash = _git(command)
+    if stash:
+        starts = None  # what is run while edits are put aside says nothing of them
+    path = (_last_file(command) or _patched(command)) if writes else ""
+    if starts is not None:
+        return Action("test" if starts.tests else "shell", path, command, starts, writes, undoes=undoes)
+    if writes:
+        return Action("edit", path, command, edits=True, undoes=undoes, stash=stash)
     if _only_looks(command):
         return Action("read", _last_file(command), command)
-    return Action("shell", "", command)
+    return Action("shell", "", command, None, False, None, undoes, stash, shows_others(command))
+
+
+def _shell(arguments: str) -> Action:
+    found = COMMAND.search(arguments[:LOOKED_AT])
+    return command_action(
+        unescaped(found[1] if found is not None else arguments[:LOOKED_AT]) + _rest(arguments)
+    )
+
+
+def _rest(arguments: str) -> str:
+    """What is run after a long here-document, so that it is not missed."""
+    if len(arguments) <= LOOKED_AT or (begins := AFTER_HEREDOC.search(arguments[:LOOKED_AT])) is None:
+        return ""
+    _, found, rest = arguments[-LOOKED_AT:].rpartition(f"\\n{begins[1]}")
+    if not found:
+        return ""
+    return f"\n{begins[1]}" + unescaped(rest.rpartition('"')[0].partition('"')[0])
+
+
+def _swap(arguments: str) -> tuple[int, int] | None:
+    if len(arguments) > 16 * LOOKED_AT:
+        return None
+    old, new = OLD.search(arguments), NEW.search(arguments)
+    return (hash(old[1]), hash(new[1])) if old is not None and new is not None else None
+
+
+def _git(command: str) -> tuple[tuple[str, ...] | None, Stash]:
+    """The files whose edits a command throws away, and whether it puts edits aside or gets them back."""
+    if not VERSIONING.search(command):
+        return None, ""
+    undoes: tuple[str, ...] | None = None
+    stash: Stash = ""
+    for each in simple_commands(command):
+        line = " ".join(each.words)[:400]
+        if (found := _undoing().search(line)) is not None:
+            named = " ".join(group for group in found.groups() if group is not None)
+            files = tuple(word for word in named.split() if not word.startswith("-"))
+            undoes = () if "." in files or not files else (*(undoes or ()), *files)
+        elif _back().search(line):
+            stash = "back"
+        elif _aside().search(line):
+            stash = "aside"
+    return undoes, stash
 
 
 def _writes(command: str) -> bool:
@@ -123,6 +202,26 @@ def _only_looks(command: str) -> bool:
         if words and words[0] not in looking and " ".join(words[:2]) not in looking:
             return False
     return True
+
+
+@cache
+def _undoing() -> re.Pattern[str]:
+    return re.compile(shipped_yaml(WORDS)["undoing"])
+
+
+@cache
+def _aside() -> re.Pattern[str]:
+    return re.compile(shipped_yaml(WORDS)["aside"])
+
+
+@cache
+def _back() -> re.Pattern[str]:
+    return re.compile(shipped_yaml(WORDS)["back"])
+
+
+@cache
+def _prose() -> frozenset[str]:
+    return frozenset(shipped_yaml(WORDS)["prose"])
 
 
 @cache

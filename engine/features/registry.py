@@ -72,7 +72,7 @@ def tool_results(survey: Survey) -> FeatureValue:
 
 
 def tool_errors(survey: Survey) -> FeatureValue:
-    """Tool results that report an error; test runs that fail are not among them."""
+    """Tool results that report an error; tests, builds and checks that fail are not among them."""
     return survey.tool_errors
 
 
@@ -191,6 +191,53 @@ def repeated_calls(survey: Survey) -> FeatureValue:
     return survey.repeated_calls
 
 
+def task_edits(survey: Survey) -> FeatureValue:
+    """Edits made in this task, which began with the user's latest request."""
+    return survey.task.edits
+
+
+def task_verdict(survey: Survey) -> FeatureValue:
+    """How this task stands since its last edit: by tests, else builds and types, else lints; empty where unknown."""
+    return survey.task.verdict
+
+
+def task_tests_passed(survey: Survey) -> FeatureValue:
+    """Tests that passed in the run that tells how this task stands; 0 where nothing was run since its last edit."""
+    return survey.task.tests_passed
+
+
+def task_tests_failed(survey: Survey) -> FeatureValue:
+    """Tests that failed in the run that tells how this task stands, at least 1 for a run that failed as a whole."""
+    return survey.task.tests_failed
+
+
+def task_builds_failed(survey: Survey) -> FeatureValue:
+    """Builds and type checkers that fail as this task stands."""
+    return survey.task.builds_failed
+
+
+def task_failed_runs(survey: Survey) -> FeatureValue:
+    """Runs of tests, builds and checks that failed in this task, from its first edit on."""
+    return survey.task.failed_runs
+
+
+def task_setbacks(survey: Survey) -> FeatureValue:
+    """Setbacks in a row in this task: runs failing no less than before, calls repeated or in error, edits undone."""
+    return survey.task.setbacks
+
+
+def user_correction(survey: Survey) -> FeatureValue:
+    """Whether the user's latest words say that the work before them is wrong."""
+    former = survey.former_task
+    return survey.task.corrected or (former is not None and former.corrected)
+
+
+def interrupted(survey: Survey) -> FeatureValue:
+    """Whether the user stopped the agent in this task, or before the latest words."""
+    former = survey.former_task
+    return survey.task.interrupted or (former is not None and former.interrupted)
+
+
 FEATURES: dict[str, Callable[[Survey], FeatureValue]] = {
     "context_tokens": context_tokens,
     "context_bucket": context_bucket,
@@ -224,4 +271,13 @@ FEATURES: dict[str, Callable[[Survey], FeatureValue]] = {
     "session_test_passes": session_test_passes,
     "session_tool_errors": session_tool_errors,
     "repeated_calls": repeated_calls,
+    "task_edits": task_edits,
+    "task_verdict": task_verdict,
+    "task_tests_passed": task_tests_passed,
+    "task_tests_failed": task_tests_failed,
+    "task_builds_failed": task_builds_failed,
+    "task_failed_runs": task_failed_runs,
+    "task_setbacks": task_setbacks,
+    "user_correction": user_correction,
+    "interrupted": interrupted,
 }

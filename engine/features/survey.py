@@ -9,7 +9,7 @@ The traps it knows:
 
 * Clients write reminders into user messages and tool results; a turn begins only with the user's own words.
 * Agents reproduce a bug before they mend it, so `session_*` figures count what came after the first edit.
-* A test run that fails is a failed test, not a tool error, though clients mark it as one.
+* A run of tests, a build or a linter that fails is no tool error, though clients mark it as one.
 * A message may be huge or one of a million; neither is copied, except the texts the sizes of which are
   weighed.
 """
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 
 from engine.core.conversation import Message, Request, Text, Tool, ToolCall, ToolResult, Tuning
+from engine.core.evidence import TaskEvidence, Tasks
 from engine.features.clients import caller
 from engine.features.markers import Look, system_marks, user_marks
 from engine.features.phase import phase_of
@@ -60,6 +61,8 @@ class Survey:
     session_test_passes: int
     session_tool_errors: int
     repeated_calls: int
+    task: TaskEvidence
+    former_task: TaskEvidence | None
 
 
 def survey(request: Request, headers: Mapping[str, str]) -> Survey:
@@ -73,6 +76,13 @@ def survey(request: Request, headers: Mapping[str, str]) -> Survey:
         ruler.answer(request.tuning.output_schema)
     ruler.add(REQUEST + MESSAGE * len(request.messages) + CALL * walk.tools_used + IMAGE * walk.images)
     return _seen(request, headers, walk)
+
+
+def tasks(request: Request) -> Tasks:
+    """The evidence of the task a conversation is at, and of the one before, which the user's latest words judge."""
+    walk = Walk(request.protocol)
+    walk.messages(request.messages)
+    return Tasks(walk.tasks.present(walk.loop_open), walk.tasks.former())
 
 
 def estimate_tokens(request: Request) -> int:
@@ -120,6 +130,8 @@ def _seen(request: Request, headers: Mapping[str, str], walk: Walk) -> Survey:
         session_test_passes=walk.passes,
         session_tool_errors=walk.session_errors,
         repeated_calls=walk.repeated,
+        task=walk.tasks.present(walk.loop_open),
+        former_task=walk.tasks.former(),
     )
 
 

@@ -5,7 +5,8 @@ asked for first, texts are only put aside to be weighed together at the end, and
 does is remembered, because every step of a session sends all its calls again.
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
 from typing import assert_never
 
@@ -20,6 +21,7 @@ from engine.core.conversation import (
     ToolCall,
     ToolResult,
 )
+from engine.core.evidence import Run
 from engine.documents import shipped_yaml
 from engine.features.actions import (
     LOOKED_AT as ORDINARY,
@@ -27,24 +29,42 @@ from engine.features.actions import (
 from engine.features.actions import (
     Action,
     Kind,
+    command_action,
     fence_language,
+    is_prose,
     language_of,
     read_action,
     tool_kind,
 )
 from engine.features.crowd import MANY, crowd_of, stretched
-from engine.features.evidence import as_test_run, test_verdict
 from engine.features.markers import CLIENTS
 from engine.features.phase import Step
+from engine.features.runs import exit_code, in_background, runs_in
+from engine.features.tasks import TaskLog
 from engine.features.tokens import Ruler
+from engine.features.wording import (
+    Report,
+    command_in_text,
+    edits_in_text,
+    interrupted_result,
+    interruption,
+    interruption_marks,
+    report,
+)
 from engine.features.words import own_words
 
 LOOKED_AT = 2_048  # characters at each end of a text where marks are looked for
 FENCES = 8  # fenced blocks of a text whose labels are read
 RECENT = 24  # votes for the language that count, the latest
 REMEMBERED = 4_096  # calls whose action is known
+LONG = 16 * ORDINARY  # characters of the arguments of longer calls whose action is known
+FEWER = 256  # of these
+OPENS = 3  # letters by which such beginnings are told apart
+BACKGROUND = 8  # runs in the background that are followed
 
 NONE = Action("other")
+MARKED = frozenset("[<^EeIOTUa")  # what a client's own text in a user's message begins with
+BACKGROUND_ID = re.compile(r"\b(?:ID|id|task_id|shell_id|bash_id)[:= ]{1,3}[\"'<]?([\w-]{1,60})")
 
 # What may be counted in a part of a conversation and multiplied, where that part stands for more like it.
 COUNTS = (
@@ -67,6 +87,8 @@ class Walk:
 
     __slots__ = (
         *COUNTS,
+        "_asked",
+        "_background",
         "_calls",
         "_edited",
         "_kinds",
@@ -82,15 +104,18 @@ class Walk:
         "loop_open",
         "ruler",
         "step",
+        "tasks",
         "texts",
         "thinking",
     )
 
     def __init__(self, protocol: str) -> None:
+        self._asked = ""  # the command that a model wrote into its latest text
+        self._background: dict[str, Action] = {}
         self._calls: dict[str, Action] = {}
         self._edited = False  # whether anything was edited in the whole conversation
         self._kinds: dict[str, Kind] = {}
-        self._openings = _error_openings()
+        self._openings = _openings()
         self._since_edit: set[tuple[str, str]] = set()
         self._votes: list[Action | str] = []  # for the language: calls that name a file, labels of fences
         self.documents = self.images = 0
@@ -104,6 +129,7 @@ class Walk:
         self.repeated = 0
         self.ruler = Ruler(protocol)
         self.step: Step = set()
+        self.tasks = TaskLog()
         self.texts = self.ruler.texts
         self.thinking = False
         self.tool_errors = self.tool_results = self.tools_used = self.turn = 0
@@ -182,7 +208,7 @@ class Walk:
                 assert_never(part)
 
     def _user(self, parts: Sequence[Part]) -> None:
-        self.loop_open = False
+        working, self.loop_open = self.loop_open, False
         words: list[str] = []
         texts: list[str] = []
         for part in parts:
@@ -191,7 +217,7 @@ class Walk:
                 self._result(part)
             elif isinstance(part, Text):
                 texts.append(part.text)
-                if own := own_words(part.text):
+                if own := self._own(part.text):
                     words.append(own)
             else:
                 self._other(part)
@@ -199,10 +225,33 @@ class Walk:
             self.texts += texts
             self.last_user_texts = texts
         if words:
-            self._turn_begins("\n".join(words) if len(words) > 1 else words[0])
+            steering = (working or self.loop_open) and not self.tasks.current.stopped
+            self._turn_begins("\n".join(words) if len(words) > 1 else words[0], steering)
 
-    def _turn_begins(self, words: str) -> None:
+    def _own(self, text: str) -> str:
+        """The user's own words in a text that may also be a client's: that the agent was stopped, or what a command
+        printed."""
+        if text[:1] in MARKED:
+            if interruption(text):
+                self.tasks.current.interrupt()
+                return own_words(text) if text[:1] == "<" else text.partition("\n")[2].strip()
+            if (told := report(text)) is not None:
+                self._reported(told, text)
+                return ""
+        return own_words(text)
+
+    def _reported(self, told: Report, text: str) -> None:
+        """A client without tools tells what the command printed that the model or its user asked for."""
+        command = told.command or self._asked
+        if not command:
+            return
+        self.loop_open = True
+        runs = runs_in(command_action(command[:ORDINARY]).starts, text, is_error=False)
+        self._ran(runs)
+
+    def _turn_begins(self, words: str, steering: bool) -> None:
         self.turn += 1
+        self.tasks.words(words, steering)
         self.last_words = words
         self.first_words = self.first_words or words
         if not self.loop_open:
@@ -223,17 +272,30 @@ class Walk:
 
     def _assistant(self, parts: Sequence[Part]) -> None:
         step: Step = set()
+        text = ""
         for part in parts:
             if isinstance(part, ToolCall):
                 step.add(self._call(part))
             elif isinstance(part, Text):
-                self.texts.append(part.text)
+                text = part.text
+                self.texts.append(text)
             else:
                 self.thinking = self.thinking or isinstance(part, Thinking)
                 self._other(part)
         self.loop_open = bool(step)
         if step:
             self.step = step
+        elif text:
+            self._written(text)
+
+    def _written(self, text: str) -> None:
+        """A model without tools writes its edits and commands into its text."""
+        self._asked = ""
+        if "<" in text and edits_in_text(text):
+            self._edited = self.edited_this_turn = True
+            self.tasks.current.edited("", None)
+        if "```" in text or "<execute" in text:
+            self._asked = command_in_text(text)
 
     def _call(self, call: ToolCall) -> Kind:
         name, arguments = call.name, call.arguments
@@ -241,18 +303,32 @@ class Walk:
         self.tools_used += 1
         self.last_tool = name
         action = _action(self._kinds.get(name) or self._kind(name), arguments)
-        self._calls[call.id] = action
         key = (name, arguments)
-        if key in self._since_edit:
+        if self._background and (followed := self._followed(arguments)) is not None:
+            action = followed
+        elif key in self._since_edit:
             self.repeated += 1
-        if action.kind == "edit":
+            self.tasks.current.repeats()
+        self._calls[call.id] = action
+        if action.edits:
             self._edited = self.edited_this_turn = True
             self._since_edit.clear()
+            if is_prose(action.path):
+                self.tasks.current.prose_edited()
+            else:
+                self.tasks.current.edited(action.path, action.swap)
         self._since_edit.add(key)
         if action.path:
             self.focus = action.path
             self._votes.append(action)
         return action.kind
+
+    def _followed(self, arguments: str) -> Action | None:
+        """The run in the background that a call asks about."""
+        for name, action in self._background.items():
+            if name in arguments[:ORDINARY]:
+                return action
+        return None
 
     def _kind(self, name: str) -> Kind:
         kind = self._kinds[name] = tool_kind(name)
@@ -263,24 +339,64 @@ class Walk:
         output = self._output(result.parts)
         action = self._calls.get(result.call_id, NONE)
         kind = action.kind
-        failed = result.is_error or output.startswith(self._openings)
-        if kind in ("shell", "test"):
-            # The verdict is dear, so it is asked for only where it makes a difference.
-            if (self._edited or failed or _is_numbered(output)) and (
-                verdict := test_verdict(action, output, result.is_error)
-            ):
-                if self._edited:
-                    self.failures += verdict == "failed"
-                    self.passes += verdict == "passed"
+        failed = result.is_error
+        marks = self._openings.get(output[:OPENS])
+        if marks is not None and output.startswith(marks):
+            if interrupted_result(output):
+                self._stopped(output)
+                self._not_edited(action)
                 return
+            failed = failed or _tells_failure(kind, output)
+        if action.starts is not None or kind == "shell":
+            # The verdict is dear, so it is asked for only where it makes a difference.
+            if (self._edited or failed or _is_numbered(output)) and not action.quotes:
+                runs = runs_in(action.starts, output, result.is_error)
+                if runs:
+                    self._ran(runs)
+                    return
+                if action.starts is not None and in_background(output):
+                    self._follow(action, output)
+                    return
         elif kind == "read" and action.path and not failed:
             self.file_chunks += 1
             return
         if failed:
             self.tool_errors += 1
             self.session_errors += self._edited
+            self.tasks.current.errs()
+            self._not_edited(action)
+        elif action.undoes is not None:
+            self.tasks.current.undo(action.undoes)
+        elif action.stash:
+            self.tasks.current.put_aside(action.stash == "aside")
         elif _is_numbered(output):
             self.file_chunks += 1
+
+    def _stopped(self, output: str) -> None:
+        """The user refused a call: with words about it, which steer the task, or to stop the agent."""
+        _, told, words = output.partition("the user said:")
+        if told:
+            self.tasks.words(words.strip(), steering=True)
+        else:
+            self.tasks.current.interrupt()
+
+    def _not_edited(self, action: Action) -> None:
+        if action.edits and not is_prose(action.path):
+            self.tasks.current.edit_failed(action.path)
+
+    def _ran(self, runs: Sequence[Run]) -> None:
+        if not self._edited:
+            return
+        self.tasks.current.ran(runs)
+        tests = [run.failed for run in runs if run.kind == "test"]
+        if tests:
+            self.failures += any(tests)
+            self.passes += not any(tests)
+
+    def _follow(self, action: Action, output: str) -> None:
+        found = BACKGROUND_ID.search(output[:LOOKED_AT])
+        if found is not None and len(self._background) < BACKGROUND:
+            self._background[found[1]] = action
 
     def _output(self, parts: Sequence[Part]) -> str:
         if len(parts) == 1:
@@ -296,12 +412,28 @@ class Walk:
 def _action(kind: Kind, arguments: str) -> Action:
     if len(arguments) <= ORDINARY:
         return _remembered(kind, arguments)
-    return as_test_run(read_action(kind, arguments))
+    if len(arguments) <= LONG:
+        return _remembered_long(kind, arguments)
+    return read_action(kind, arguments)
 
 
 @lru_cache(maxsize=REMEMBERED)
 def _remembered(kind: Kind, arguments: str) -> Action:
-    return as_test_run(read_action(kind, arguments))
+    return read_action(kind, arguments)
+
+
+@lru_cache(maxsize=FEWER)
+def _remembered_long(kind: Kind, arguments: str) -> Action:
+    return read_action(kind, arguments)
+
+
+def _tells_failure(kind: Kind, output: str) -> bool:
+    """Whether an output that begins as errors do, or as clients' wrappers do, tells of a failure. What only looks, and
+    finds nothing, has not failed."""
+    if not output.startswith(_wrappers()):
+        return True
+    code = exit_code(output[:LOOKED_AT], "")
+    return bool(code) and (kind not in ("read", "search") or code != 1)
 
 
 def _is_numbered(text: str) -> bool:
@@ -322,5 +454,14 @@ def _line_number(line: str) -> int:
 
 
 @cache
-def _error_openings() -> tuple[str, ...]:
-    return tuple(shipped_yaml(CLIENTS)["error_openings"])
+def _openings() -> Mapping[str, tuple[str, ...]]:
+    """How results begin that need a closer look, by their first letters."""
+    marks: dict[str, tuple[str, ...]] = {}
+    for mark in (*shipped_yaml(CLIENTS)["error_openings"], *_wrappers(), *interruption_marks()):
+        marks[mark[:OPENS]] = (*marks.get(mark[:OPENS], ()), mark)
+    return marks
+
+
+@cache
+def _wrappers() -> tuple[str, ...]:
+    return tuple(shipped_yaml(CLIENTS)["exit_openings"])

@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from engine import wire
 from engine.core.conversation import Request
-from engine.features import actions, evidence, features, markers, survey, tokens, walk, warm
+from engine.features import actions, features, markers, runs, survey, tokens, walk, warm, wording
 from engine.protocols import PROTOCOLS
 
 PATHS = {"/v1/messages": "anthropic-messages", "/v1/chat/completions": "openai-chat"}
@@ -34,11 +34,14 @@ HEADERS = {"host": "localhost", "content-type": "application/json", "anthropic-v
 # What outlives a request.
 REMEMBERED = (
     actions.language_of,
-    evidence._judged,
     markers.system_marks,
     markers.user_marks,
+    runs._base,
+    runs._read,
     tokens._extent_of,
     walk._remembered,
+    walk._remembered_long,
+    wording._wording,
 )
 SOURCE = "".join(f"{n:5d}\tdef step_{n}(state):\n{n:5d}\t    return state + {n}\n" for n in range(28))
 

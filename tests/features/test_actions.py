@@ -45,7 +45,7 @@ def test_a_shell_command_looks_writes_or_runs(command: str, kind: str, path: str
     ],
 )
 def test_the_path_of_an_edit_is_found_where_arguments_begin_or_end(arguments: str, path: str) -> None:
-    assert read_action("edit", arguments) == Action("edit", path)
+    assert read_action("edit", arguments) == Action("edit", path, edits=True)
 
 
 def test_a_shell_may_take_its_command_as_a_list() -> None:

@@ -34,7 +34,9 @@ def look(body: Mapping[str, Any] | None = None, tools: frozenset[str] = frozense
     )
 
 
-@pytest.mark.parametrize("file", ["schemas/clients.v1", "schemas/evidence/tests.v1"])
+@pytest.mark.parametrize(
+    "file", ["schemas/clients.v1", "schemas/evidence/runs.v1", "schemas/evidence/words.v1"]
+)
 def test_a_file_of_markers_follows_its_schema(file: str) -> None:
     schema = shipped_json(f"{file}.schema.json")
     Draft202012Validator.check_schema(schema)
