@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint types unit bench differential lock clean
+.PHONY: install demo test lint types unit bench differential reference lock clean
 
 install: .venv/installed
 
@@ -36,6 +36,10 @@ bench: install
 # The CEL engine against the reference, 20,000 random expressions: some minutes.
 differential: install
 	WEAVE_DIFFERENTIAL_CASES=20000 $(BIN)/python -m pytest tests/policy/expression -k differential
+
+# The tables of the policy reference, from the schemas, the checker and its cases.
+reference: install
+	$(BIN)/python -m tests.policy.reference
 
 # Writes the lock again. Addresses of package indexes stay out of it.
 lock:
