@@ -19,6 +19,7 @@ SCHEMAS = [
     "schemas/policy.v1.schema.json",
     "schemas/outcomes.v1.schema.json",
     "schemas/stats.v1.schema.json",
+    "schemas/dialect.v1.schema.json",
 ]
 
 

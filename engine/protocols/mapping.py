@@ -25,11 +25,21 @@ class Knob:
 class Limits:
     call_id: re.Pattern[str]
     call_id_length: int
+    tool_name: re.Pattern[str]
+    tool_name_length: int
     stop_sequences: int
     temperature: float
     user_length: int
     thinking_budget: int
     completion_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Manner:
+    """What one vendor wants otherwise than others of what a protocol's writer writes."""
+
+    limits: Limits
+    cache_marks: bool = False  # whether another protocol's cache marks mean something to it
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -81,6 +91,19 @@ class WireMap:
         )
 
 
+_FILES = {
+    "anthropic-messages": "anthropic_messages",
+    "openai-chat": "openai_chat",
+    "gemini": "gemini",
+    "openai-responses": "openai_responses",
+}
+
+
+def protocol_map(protocol: str) -> WireMap:
+    """The same by the protocol's name, as in `openai-chat`. Raises KeyError for one that is not ours."""
+    return wire_map(_FILES[protocol])
+
+
 @cache
 def wire_map(name: str) -> WireMap:
     """`name` is the file's, as in `openai_chat`."""
@@ -88,6 +111,7 @@ def wire_map(name: str) -> WireMap:
     request, reply, errors = file["request"], file["reply"], file["errors"]
     knobs = tuple(Knob(**knob) for knob in request["tuning"])
     limits = dict(file["limits"])
+    call_id, tool_name = re.compile(limits.pop("call_id")), re.compile(limits.pop("tool_name"))
     return WireMap(
         name=file["protocol"],
         path=file["path"],
@@ -104,7 +128,7 @@ def wire_map(name: str) -> WireMap:
         errors_write=errors["write"],
         codes=errors.get("codes", {}),
         context_phrases=tuple(errors["context_phrases"]),
-        limits=Limits(call_id=re.compile(limits.pop("call_id")), **limits),
+        limits=Limits(call_id=call_id, tool_name=tool_name, **limits),
         models={kind: tuple(patterns) for kind, patterns in file["models"].items()},
         budgets=file["efforts"]["budgets"],
         efforts=file["efforts"]["accepted"],

@@ -102,7 +102,12 @@ def _forwarded(request: Request, protocol: Protocol, model: Model, model_id: str
         body = forward(request.raw, request.body, edits)
     except ValueError as error:
         raise RequestError(f"the request cannot be forwarded: {error}") from error
-    return Outbound(body, edits=tuple(sorted(edits)), losses=losses, withhold_usage="stream_options" in edits)
+    return Outbound(
+        body,
+        edits=tuple(sorted(edits)),
+        losses=losses,
+        withhold_usage=edits.get("stream_options", REMOVE) is not REMOVE,
+    )
 
 
 def _edited(repairs: Repairs, effort: str, body: Mapping[str, Any]) -> tuple[Loss, ...]:

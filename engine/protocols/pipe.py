@@ -13,6 +13,7 @@ from engine.core.reply import Reply, StopReason, Usage
 from engine.core.stream import Broke, Event, PartGrew, Started, Stopped, has_content
 from engine.protocols.arguments import ArgumentRepair, put_right, repaired_reply
 from engine.protocols.shape import Encoded, Protocol, ReplyContext
+from engine.protocols.tool_names import told_events, told_reply
 
 
 class Pipe(Shape):
@@ -40,7 +41,7 @@ class Pipe(Shape):
 
 
 def pipe(client: Protocol, provider: Protocol, context: ReplyContext, withhold_usage: bool) -> Pipe:
-    if client is provider:
+    if provider.is_read_by(client) and not context.renamed:
         return Forwarding(provider, context, withhold_usage)
     return Translation(client, provider, context)
 
@@ -105,6 +106,7 @@ class Translation:
     def __init__(self, client: Protocol, provider: Protocol, context: ReplyContext) -> None:
         self._reader = provider.event_reader()
         self._writer = client.event_writer(context)
+        self._renamed = context.renamed
         self._arguments = ArgumentRepair(context.tools)
         self.content_started = False
         self.ended = False
@@ -124,7 +126,7 @@ class Translation:
 
     def _written(self, events: list[Event]) -> bytes:
         written: list[bytes] = []
-        for event in self._arguments.feed(events):
+        for event in self._arguments.feed(told_events(events, self._renamed)):
             if not (self.content_started and isinstance(event, PartGrew)):
                 self._note(event)
             written += self._writer.feed(event)
@@ -145,6 +147,7 @@ class Translation:
 
 def told(reply: Reply, client: Protocol, context: ReplyContext) -> Encoded:
     """A whole reply in the client's protocol."""
+    reply = told_reply(reply, context.renamed)
     repaired = repaired_reply(reply, context.tools)
     encoded = client.write_reply(repaired, context)
     pairs = zip(reply.parts, repaired.parts, strict=True)

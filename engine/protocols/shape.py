@@ -16,6 +16,7 @@ from engine.core.conversation import Loss, Request, Tool
 from engine.core.errors import Fault
 from engine.core.reply import Reply, Stop, Usage
 from engine.core.stream import Event
+from engine.protocols.mapping import Limits
 
 In = TypeVar("In", contravariant=True)
 Out = TypeVar("Out")  # invariant: a stage returns lists
@@ -76,7 +77,8 @@ class ReplyContext:
     """What an encoder of replies needs to know of the request it answers.
 
     `model` is the name to show the client; `include_usage` is OpenAI's `stream_options.include_usage`;
-    `created` is seconds since the epoch; `tools` are those the client offered, which calls are told as.
+    `created` is seconds since the epoch; `tools` are those the client offered, which calls are told as; `renamed`
+    are tools that went to the provider under another name, and what the client calls them.
     """
 
     model: str
@@ -84,6 +86,7 @@ class ReplyContext:
     created: int = 0
     include_usage: bool = True
     tools: tuple[Tool, ...] = ()
+    renamed: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +111,10 @@ class Protocol:
     stream_path     the same for a stream, where it differs
     count_path      the same for counting a prompt's tokens; empty where the vendor has none
     count_field     the field of the count's reply that holds the number
+    limits          what ids of calls and names of tools may look like there
+    forwards        headers of a client of this protocol that its providers must hear
+    dialect         the vendor's way of speaking it; empty where it is spoken plainly
+    rewrites        whether clients of the same protocol cannot read its replies as they are
     """
 
     name: str
@@ -124,9 +131,17 @@ class Protocol:
     read_fault: Callable[[int, Mapping[str, str], bytes], Fault]
     write_fault: Callable[[Fault], Mapping[str, Any]]
     headers: Callable[[str], Mapping[str, str]]
+    limits: Limits
     stream_path: str = ""
     count_path: str = ""
     count_field: str = "input_tokens"
+    forwards: tuple[str, ...] = ()
+    dialect: str = ""
+    rewrites: bool = False
+
+    def is_read_by(self, client: "Protocol") -> bool:
+        """Whether a client can be handed what a provider of this protocol sends, as it is."""
+        return self.name == client.name and not self.rewrites
 
     @property
     def model_in_path(self) -> bool:

@@ -14,10 +14,10 @@ from engine.core.catalog import Binding, Catalog, Endpoint, Model
 from engine.core.errors import UpstreamError, WeaveError
 from engine.protocols.forward import forward
 from engine.protocols.shape import Protocol
+from engine.protocols.speaking import spoken
 from engine.server.answer import Answer
 from engine.server.engine import LOCAL_IDENTITY, Engine, parse, read_request
 from engine.server.receiving import GoneError, header_map, read_body
-from engine.server.relay import FORWARDED_HEADERS
 from engine.server.upstream import Call
 
 COUNT_SECONDS = 10.0
@@ -68,15 +68,16 @@ class CountTokens:
         if found is None:
             return None
         binding, endpoint = found
+        provider = spoken(endpoint.protocol, endpoint.dialect)
         call = Call(
             url=endpoint.base_url + self._protocol.count_address(binding.id),
             headers={
                 "content-type": "application/json",
                 "accept-encoding": "identity",
                 "user-agent": "weave-engine",
-                **self._protocol.headers(self._engine.environment.get(endpoint.api_key_env, "")),
+                **provider.headers(self._engine.environment.get(endpoint.api_key_env, "")),
                 **endpoint.headers,
-                **{name: headers[name] for name in FORWARDED_HEADERS if name in headers},
+                **{name: headers[name] for name in provider.forwards if name in headers},
             },
             body=forward(raw, body, self._edits(body, binding.id)),
             connect_seconds=self._engine.settings.connect_timeout_seconds,

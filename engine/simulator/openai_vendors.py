@@ -31,7 +31,7 @@ class Vendor:
     closed_messages: bool = False
     parts: tuple[str, ...] = ("text", "image_url")
     choices: tuple[str, ...] = ("auto", "none", "required", "named")
-    thinking_choices: tuple[str, ...] = ("auto", "none", "required", "named")
+    thinking_choices: tuple[str, ...] = ()  # empty: the same
     formats: tuple[str, ...] = ("text", "json_object", "json_schema")
     stops: int = 4
     temperature: float = 2.0
@@ -169,7 +169,7 @@ def _check_tools(body: Mapping[str, Any], vendor: Vendor, thinks: bool) -> None:
     if choice is None:
         return
     kind = choice if isinstance(choice, str) else "named"
-    if kind not in (vendor.thinking_choices if thinks else vendor.choices) or kind not in vendor.choices:
+    if kind not in (vendor.thinking_choices if thinks and vendor.thinking_choices else vendor.choices):
         raise _no(vendor, f"tool_choice {kind} is not supported")
 
 

@@ -35,4 +35,6 @@ ANTHROPIC_MESSAGES = Protocol(
     read_fault=partial(read_fault, NAMES),
     write_fault=write_fault,
     headers=headers,
+    limits=NAMES.limits,
+    forwards=("anthropic-version", "anthropic-beta"),
 )

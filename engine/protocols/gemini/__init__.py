@@ -33,4 +33,5 @@ GEMINI = Protocol(
     read_fault=read_fault,
     write_fault=write_fault,
     headers=headers,
+    limits=NAMES.limits,
 )

@@ -32,4 +32,5 @@ OPENAI_CHAT = Protocol(
     read_fault=partial(read_fault, NAMES),
     write_fault=write_fault,
     headers=headers,
+    limits=NAMES.limits,
 )

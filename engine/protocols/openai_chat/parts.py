@@ -271,14 +271,16 @@ def write_reasoning(thinkings: list[tuple[str, Thinking]], losses: list[Loss]) -
 # ---- content on its way out
 
 
-def write_part(part: Part, path: str, losses: list[Loss], *, home: bool) -> dict[str, Any] | None:
+def write_part(
+    part: Part, path: str, losses: list[Loss], *, home: bool, marks: bool
+) -> dict[str, Any] | None:
     """A part of a user's or system's message; None where it cannot be one. `home` says that the request came in
-    this protocol, so that its cache marks are meant for this provider."""
+    this protocol, `marks` that cache marks mean something to this provider."""
     written = _part(part, path, losses, home)
     if written is None:
         return None
     mark = getattr(part, "cache_control", None)
-    if mark is not None and home:
+    if mark is not None and marks:
         written["cache_control"] = mark
     elif mark is not None:
         losses.append(Loss(f"{path}.cache_control", "this protocol's vendors cache without being asked"))

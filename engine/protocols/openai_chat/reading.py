@@ -199,7 +199,7 @@ def _read_choice(choice: Any, extra: dict[str, Any]) -> ToolChoice:
 
 
 def _read_reasoning(body: Json) -> Reasoning | None:
-    """OpenAI's effort, OpenRouter's `reasoning`, or the `thinking` of DeepSeek and Z.AI."""
+    """OpenAI's effort, OpenRouter's `reasoning`, the `thinking` of DeepSeek and Z.AI, or Qwen's `enable_thinking`."""
     effort = string(body, "reasoning_effort", "", "")
     if effort:
         return Reasoning(effort=effort)
@@ -209,6 +209,13 @@ def _read_reasoning(body: Json) -> Reasoning | None:
         effort = string(wanted, "effort", "reasoning", "")
         budget = maybe_integer(wanted, "max_tokens", "reasoning")
         return Reasoning("disabled" if off else "enabled" if budget else "", budget, effort)
+    switch = body.get("enable_thinking")
+    if type(switch) is bool:
+        return (
+            Reasoning("enabled", maybe_integer(body, "thinking_budget", ""))
+            if switch
+            else Reasoning("disabled")
+        )
     thinking = maybe_object(body, "thinking", "")
     if thinking is None:
         return None

@@ -22,6 +22,7 @@ from engine.core.reply import Reply, Usage
 from engine.core.stream import Broke, Event, PartClosed, PartGrew, PartOpened, Started, Stopped
 from engine.protocols.faults import fault_in_stream
 from engine.protocols.fields import Json, a_string, leftover, string
+from engine.protocols.mapping import WireMap
 from engine.protocols.openai_chat.errors import write_fault
 from engine.protocols.openai_chat.parts import ORIGIN, arguments_text, is_signed, thinkings, write_detail
 from engine.protocols.openai_chat.reading import NAMES
@@ -67,8 +68,11 @@ class _Call:
 
 
 class EventReader(StreamReader):
-    def __init__(self) -> None:
+    """`names` are a dialect's, where it has words of its own for errors."""
+
+    def __init__(self, names: WireMap = NAMES) -> None:
         super().__init__()
+        self._names = names
         self._started = False
         self._seed = ""
         self._opened = 0
@@ -94,7 +98,7 @@ class EventReader(StreamReader):
             return
         chunk = wire.loads(data)
         if chunk.get("error"):
-            self._break(fault_in_stream(NAMES, chunk["error"]), events)
+            self._break(fault_in_stream(self._names, chunk["error"]), events)
             return
         if not self._started:
             self._start(chunk, events)

@@ -21,6 +21,7 @@ from engine.core.conversation import (
     ToolResult,
 )
 from engine.protocols.extras import add_extras
+from engine.protocols.mapping import Manner
 from engine.protocols.openai_chat.parts import ORIGIN, write_call, write_part, write_reasoning
 from engine.protocols.openai_chat.reading import NAMES
 from engine.protocols.sealing import opened, report_foreign
@@ -28,42 +29,51 @@ from engine.protocols.shape import Encoded
 from engine.protocols.strict_schema import for_strict
 from engine.protocols.turns import Placed, Turn, in_turns
 
+PLAINLY = Manner(NAMES.limits)
+_NO_TEXT = {"type": "text", "text": ""}
 
-def write_request(request: Request, model: Model, model_id: str) -> Encoded:
+
+def write_request(request: Request, model: Model, model_id: str, manner: Manner = PLAINLY) -> Encoded:
     losses: list[Loss] = []
     home = request.protocol == ORIGIN
-    body: dict[str, Any] = {"model": model_id, "messages": _messages(request, losses, home)}
-    tools = _tools(request.tools, losses, home)
+    body: dict[str, Any] = {"model": model_id, "messages": _messages(request, losses, home, manner)}
+    tools = _tools(request.tools, losses, home, manner)
     if tools:
         body["tools"] = tools
     _add_tool_choice(body, request, losses)
-    _add_tuning(body, request, model, model_id, losses)
+    _add_tuning(body, request, model, model_id, losses, manner)
     if request.stream:
         body |= {"stream": True, "stream_options": {"include_usage": True}}
     add_extras(body, request, NAMES, losses)
     return Encoded(body, tuple(losses))
 
 
-def _messages(request: Request, losses: list[Loss], home: bool) -> list[dict[str, Any]]:
+def _messages(request: Request, losses: list[Loss], home: bool, manner: Manner) -> list[dict[str, Any]]:
+    marks = home or manner.cache_marks
     written: list[dict[str, Any]] = []
     if request.system:
         placed: list[Placed] = [(f"system.{at}", part) for at, part in enumerate(request.system)]
-        _add_message(written, "system", placed, losses, home)
-    for turn in in_turns(request.messages, NAMES.limits, losses, merge=False):
+        _add_message(written, "system", placed, losses, home, marks)
+    for turn in in_turns(request.messages, manner.limits, losses, merge=False):
         if turn.role == "assistant":
-            _add_assistant(written, turn, losses)
+            _add_assistant(written, turn, losses, manner)
             continue
         left: list[Placed] = []
         for path, result in turn.results:
-            left += _add_result(written, path, result, losses, home)
-        _add_message(written, turn.role, left + turn.parts, losses, home)
+            left += _add_result(written, path, result, losses, home, manner)
+        _add_message(written, turn.role, left + turn.parts, losses, home, marks)
     return written
 
 
 def _add_message(
-    written: list[dict[str, Any]], role: str, placed: list[Placed], losses: list[Loss], home: bool
+    written: list[dict[str, Any]],
+    role: str,
+    placed: list[Placed],
+    losses: list[Loss],
+    home: bool,
+    marks: bool,
 ) -> None:
-    found = (write_part(part, path, losses, home=home) for path, part in placed)
+    found = (write_part(part, path, losses, home=home, marks=marks) for path, part in placed)
     content = [part for part in found if part is not None]
     if not content:
         return
@@ -75,11 +85,12 @@ def _add_message(
     written.append(message)
 
 
-def _add_assistant(written: list[dict[str, Any]], turn: Turn, losses: list[Loss]) -> None:
+def _add_assistant(written: list[dict[str, Any]], turn: Turn, losses: list[Loss], manner: Manner) -> None:
     thinkings = [(path, part) for path, part in turn.parts if isinstance(part, Thinking)]
     message: dict[str, Any] = {"role": "assistant", "content": None}
     calls: list[dict[str, Any]] = []
     texts: list[str] = []
+    marked: Mapping[str, Any] | None = None  # the last cache mark in the text, where it means something
     parted = False  # whether a call stands between two texts, which are then two paragraphs
     for path, part in turn.parts:
         match part:
@@ -91,7 +102,9 @@ def _add_assistant(written: list[dict[str, Any]], turn: Turn, losses: list[Loss]
                 parted = False
                 texts.append(text)
                 message |= opened(sealed, ORIGIN).get("message", {})
-                if mark is not None:
+                if mark is not None and manner.cache_marks:
+                    marked = mark
+                elif mark is not None:
                     losses.append(
                         Loss(f"{path}.cache_control", "there is no place for it in an assistant's text")
                     )
@@ -110,7 +123,12 @@ def _add_assistant(written: list[dict[str, Any]], turn: Turn, losses: list[Loss]
     fields = write_reasoning(thinkings, losses)
     text = "".join(texts)
     spoken = fields.pop("content", None)
-    message["content"] = [*spoken, {"type": "text", "text": text}] if spoken else text or None
+    said: dict[str, Any] = {"type": "text", "text": text}
+    if marked is not None and text:
+        said["cache_control"] = marked
+        message["content"] = [*(spoken or ()), said]
+    else:
+        message["content"] = [*spoken, said] if spoken else text or None
     if calls:
         message["tool_calls"] = calls
     if message["content"] is None and not calls and "refusal" not in message:
@@ -125,14 +143,21 @@ def _report_call(call: ToolCall, path: str, losses: list[Loss]) -> None:
 
 
 def _add_result(
-    written: list[dict[str, Any]], path: str, result: ToolResult, losses: list[Loss], home: bool
+    written: list[dict[str, Any]],
+    path: str,
+    result: ToolResult,
+    losses: list[Loss],
+    home: bool,
+    manner: Manner,
 ) -> list[Placed]:
     """Adds the tool message; gives back what has to follow in a user message."""
     texts: list[dict[str, Any]] = []
     others: list[Placed] = []
     for at, part in enumerate(result.parts):
         if isinstance(part, Text):
-            text = write_part(part, f"{path}.content.{at}", losses, home=home)
+            text = write_part(
+                part, f"{path}.content.{at}", losses, home=home, marks=home or manner.cache_marks
+            )
             texts += [] if text is None else [text]
         else:
             others.append((f"{path}.content.{at}", part))
@@ -145,7 +170,9 @@ def _add_result(
                 "content",
             )
         )
-    if result.cache_control is not None:
+    if result.cache_control is not None and manner.cache_marks:
+        texts = [*texts[:-1], {**(texts[-1] if texts else _NO_TEXT), "cache_control": result.cache_control}]
+    elif result.cache_control is not None:
         losses.append(Loss(f"{path}.cache_control", "there is no place for it in a tool message"))
     own = opened(result.sealed, ORIGIN)
     report_foreign(result.sealed, ORIGIN, path, losses)
@@ -160,7 +187,7 @@ def _add_result(
     carried: list[Placed] = []
     for place, part in others:
         lost: list[Loss] = []
-        if write_part(part, place, lost, home=home) is None:
+        if write_part(part, place, lost, home=home, marks=True) is None:
             losses += lost
         else:
             carried.append((place, part))
@@ -169,7 +196,9 @@ def _add_result(
     return [(path, Text(f"Further result of the tool call {result.call_id}:")), *carried]
 
 
-def _tools(tools: tuple[Tool, ...], losses: list[Loss], home: bool) -> list[Mapping[str, Any]]:
+def _tools(
+    tools: tuple[Tool, ...], losses: list[Loss], home: bool, manner: Manner
+) -> list[Mapping[str, Any]]:
     written: list[Mapping[str, Any]] = []
     for at, tool in enumerate(tools):
         own = opened(tool.sealed, ORIGIN)
@@ -187,7 +216,7 @@ def _tools(tools: tuple[Tool, ...], losses: list[Loss], home: bool) -> list[Mapp
             _add_strict(function, tool, home, f"tools.{at}.strict", losses)
         entry: dict[str, Any] = {"type": "function", "function": function | own.get("function", {})}
         entry |= {key: value for key, value in own.items() if key != "function"}
-        if tool.cache_control is not None and home:
+        if tool.cache_control is not None and (home or manner.cache_marks):
             entry["cache_control"] = tool.cache_control
         elif tool.cache_control is not None:
             losses.append(
@@ -238,9 +267,14 @@ def _offers(tools: list[Mapping[str, Any]], name: str) -> bool:
 
 
 def _add_tuning(
-    body: dict[str, Any], request: Request, model: Model, model_id: str, losses: list[Loss]
+    body: dict[str, Any],
+    request: Request,
+    model: Model,
+    model_id: str,
+    losses: list[Loss],
+    manner: Manner,
 ) -> None:
-    tuning = request.tuning
+    tuning, limits = request.tuning, manner.limits
     if tuning.max_tokens is not None:
         _add_max_tokens(body, tuning.max_tokens, model, model_id, losses)
     if tuning.temperature is not None:
@@ -252,15 +286,15 @@ def _add_tuning(
     if tuning.seed is not None:
         body["seed"] = tuning.seed
     if tuning.stop:
-        body["stop"] = list(tuning.stop[: NAMES.limits.stop_sequences])
-        if len(tuning.stop) > NAMES.limits.stop_sequences:
+        body["stop"] = list(tuning.stop[: limits.stop_sequences])
+        if len(tuning.stop) > limits.stop_sequences:
             losses.append(
-                Loss("stop", f"at most {NAMES.limits.stop_sequences} stop sequences are taken", "converted")
+                Loss("stop", f"at most {limits.stop_sequences} stop sequences are taken", "converted")
             )
-    if tuning.user and len(tuning.user) <= NAMES.limits.user_length:
+    if tuning.user and len(tuning.user) <= limits.user_length:
         body["user"] = tuning.user
     elif tuning.user:
-        losses.append(Loss("user", f"longer than {NAMES.limits.user_length} characters"))
+        losses.append(Loss("user", f"longer than {limits.user_length} characters"))
     if tuning.json_mode:
         body["response_format"] = {"type": "json_object"}
     if tuning.output_schema is not None:

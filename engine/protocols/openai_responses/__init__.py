@@ -34,4 +34,5 @@ OPENAI_RESPONSES = Protocol(
     read_fault=partial(read_fault, NAMES),
     write_fault=write_fault,
     headers=headers,
+    limits=NAMES.limits,
 )
