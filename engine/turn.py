@@ -14,15 +14,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from engine.choice import Bench, Choice, choose, signature_of, task_of
-from engine.core.catalog import Catalog, Model
+from engine.core.catalog import CAPABILITIES, Catalog, Endpoint, Model
 from engine.core.conversation import Request, Text
 from engine.core.decision import Candidate, Decision, Lesson, Outcome, Step
-from engine.core.errors import RequestError
+from engine.core.errors import RequestError, UnservableError
 from engine.core.evidence import TaskEvidence, Tasks
 from engine.core.policy import Clock, Inputs, Verdict
 from engine.core.ports import Pin, Trust, Ways
 from engine.features import features, hints, survey
 from engine.learning.reward import lessons as lessons_of
+from engine.protocols import PROTOCOLS
+from engine.protocols.carrying import carriers, unfit
+from engine.protocols.shape import Protocol
+from engine.protocols.speaking import spoken
 from engine.routing.eligible import Pool, eligible
 from engine.routing.failover import ALL_WELL, Attempts, failover
 from engine.routing.pins import follows_pin, session_of
@@ -95,10 +99,33 @@ def beside(facts: Facts, snapshot: Snapshot) -> Facts:
 def decide(facts: Facts, snapshot: Snapshot, moment: Moment) -> Decision:
     """Raises UnservableError where no model can carry the request, RequestError where a hint forces an unknown
     model."""
+    catalog, lossy = snapshot.catalog, snapshot.policy.lossy
     verdict = snapshot.policy.judge(facts.inputs, moment.clock)
-    pool = eligible(snapshot.catalog.models.values(), facts.inputs["features"])
-    choice, rule = _strongest(facts, verdict, pool, snapshot, moment)
+    lost = unfit(facts.request, catalog, lossy, _spoken_at)
+    pool = eligible(catalog.models.values(), facts.inputs["features"], lossy, lost)
+    try:
+        choice, rule = _strongest(facts, verdict, pool, snapshot, moment)
+    except UnservableError as error:
+        raise _with_remedy(error, facts.request, lost, snapshot) from error
     return _decision(facts, verdict, choice, rule, pool, snapshot, moment)
+
+
+def _spoken_at(endpoint: Endpoint) -> Protocol:
+    return spoken(endpoint.protocol, endpoint.dialect)
+
+
+def _with_remedy(
+    error: UnservableError, request: Request, lost: Mapping[str, str], snapshot: Snapshot
+) -> UnservableError:
+    """The same, and what would carry the request, where that is known."""
+    if not lost:
+        return error
+    able = replace(next(iter(snapshot.catalog.models.values())), name="a model", can=frozenset(CAPABILITIES))
+    names = carriers(request, snapshot.policy.lossy, PROTOCOLS.values(), able)
+    told = (
+        f"an able model behind {' or '.join(names)} could carry it" if names else "no protocol could carry it"
+    )
+    return UnservableError(replace(error.fault, message=f"{error.fault.message}; {told}"))
 
 
 def attempts(decision: Decision, snapshot: Snapshot, now: float, ways: Ways = ALL_WELL) -> Attempts:

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -251,6 +252,24 @@ def test_a_request_no_model_can_carry_says_why(snapshot: Snapshot) -> None:
     huge = {"messages": [{"role": "user", "content": "word " * 600_000}]}
     with pytest.raises(UnservableError, match="opus holds 200000 tokens, the request has about"):
         decide(snapshot, huge)
+
+
+def test_content_that_no_model_can_be_given_is_refused_and_named_with_what_would_carry_it(
+    snapshot: Snapshot,
+) -> None:
+    catalog = snapshot.catalog
+    claude = {name: model for name, model in catalog.models.items() if name == "haiku"}
+    alone = replace(snapshot, catalog=replace(catalog, models=claude, aliases={}))
+    audio = {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}}
+    asked = {"model": "haiku", "messages": [{"role": "user", "content": [audio]}]}
+    request = PROTOCOLS["openai-chat"].read_request(asked, json.dumps(asked).encode())
+    facts = turn.read(request, {}, IDENTITY, alone)
+    with pytest.raises(UnservableError) as refused:
+        turn.decide(facts, alone, turn.Moment("d1", 1000.0, 0.99, None, Sure()))
+    message = refused.value.fault.message
+    assert "haiku cannot carry messages[0].content[0] (only openai-chat knows" in message
+    assert message.endswith("an able model behind openai-chat could carry it")
+    assert refused.value.fault.http_status == 400
 
 
 def test_attempts_begin_with_the_choice_and_end_when_one_serves(snapshot: Snapshot) -> None:

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import Literal, get_args
 
 Tier = Literal["frontier", "mid", "small"]
 TIERS: tuple[Tier, ...] = ("frontier", "mid", "small")
 
 Capability = Literal["tools", "parallel_tools", "vision", "documents", "thinking", "structured_output"]
+CAPABILITIES: tuple[Capability, ...] = get_args(Capability)
 
 
 @dataclass(frozen=True, slots=True)

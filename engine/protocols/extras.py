@@ -3,16 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from engine.core.conversation import Loss, Request
+from engine.core.conversation import Loss, Request, Tool
 from engine.core.errors import RequestError
-from engine.protocols.mapping import WireMap, wire_map
-
-_FILES = {
-    "anthropic-messages": "anthropic_messages",
-    "openai-chat": "openai_chat",
-    "gemini": "gemini",
-    "openai-responses": "openai_responses",
-}
+from engine.protocols.mapping import WireMap, protocol_map
 
 
 def add_extras(body: dict[str, Any], request: Request, names: WireMap, losses: list[Loss]) -> None:
@@ -27,19 +20,28 @@ def add_extras(body: dict[str, Any], request: Request, names: WireMap, losses: l
         for field, value in extra.items():
             body[field] = _merged(body[field], value) if field in body else value
         return
-    source = wire_map(_FILES[request.protocol]) if request.protocol in _FILES else None
+    source = protocol_map(request.protocol)
     for field, value in extra.items():
-        if source is not None and field in source.stored:
+        if field in source.stored:
             raise RequestError(
                 f"{field}: what it refers to is stored at the vendor that spoke it, and {request.model} is not served "
                 "there; send the whole conversation instead"
             )
-        if source is not None and (field in source.kept or source.is_idle(field, value)):
+        if field in source.kept or source.is_idle(field, value):
             continue
-        if field in (source.request_fields if source is not None else ()) and isinstance(value, Mapping):
+        if field in source.request_fields and isinstance(value, Mapping):
             losses.extend(Loss(f"{field}.{inner}", f"only {request.protocol} knows it") for inner in value)
         else:
             losses.append(Loss(field, f"only {request.protocol} knows it"))
+
+
+def no_such_tool(tool: Tool, path: str, alone: bool) -> Loss:
+    """A tool of one vendor's is lost. One that would have run there was an offer, which most requests never take
+    up; one that the client runs is part of the work, and so is one that is offered `alone`."""
+    origin = tool.sealed.origin if tool.sealed is not None else ""
+    hosted = not alone and origin != "" and protocol_map(origin).is_hosted(tool.kind)
+    why = f"a tool of the kind {tool.kind} exists only at its vendor"
+    return Loss(path, why, stake="offer" if hosted else "content")
 
 
 def _merged(written: Any, extra: Any) -> Any:

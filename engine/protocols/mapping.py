@@ -69,6 +69,7 @@ class WireMap:
     count_path: str = ""
     count_field: str = "input_tokens"
     stored: frozenset[str] = frozenset()
+    hosted_tools: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         return f"WireMap({self.name})"
@@ -76,6 +77,10 @@ class WireMap:
     def is_model(self, kind: str, model_id: str) -> bool:
         """Whether a provider's model id is one of those the file lists under `models.<kind>`."""
         return any(fnmatchcase(model_id, pattern) for pattern in self.models.get(kind, ()))
+
+    def is_hosted(self, kind: str) -> bool:
+        """Whether a tool of this kind runs at the vendor."""
+        return any(fnmatchcase(kind, pattern) for pattern in self.hosted_tools)
 
     def effort_of(self, budget_tokens: int) -> str:
         """The effort whose budget is nearest from above; the highest where none is."""
@@ -136,6 +141,7 @@ def wire_map(name: str) -> WireMap:
         count_path=file.get("count_path", ""),
         count_field=file.get("count_field", "input_tokens"),
         stored=frozenset(request.get("stored", ())),
+        hosted_tools=tuple(request["hosted_tools"]),
     )
 
 

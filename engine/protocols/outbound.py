@@ -18,6 +18,7 @@ from engine.core.catalog import Model
 from engine.core.conversation import AS_USUAL, Loss, Lossy, Reasoning, Request
 from engine.core.errors import LossError, RequestError
 from engine.protocols.forward import REMOVE, forward
+from engine.protocols.placeholders import placeheld
 from engine.protocols.shape import Protocol, Repairs
 
 SHOWN = 5  # losses that an error names
@@ -47,10 +48,16 @@ def outbound(
     Raises RequestError where the request nests deeper than JSON can be written, LossError where it would lose what
     `lossy` does not allow.
     """
-    if request.protocol == protocol.name:
+    let_go: list[Loss] = []
+    whole = request
+    if lossy.content == "report":
+        request = placeheld(request, protocol.name, model, let_go)
+    if request is whole and request.protocol == protocol.name:
         out = _forwarded(request, protocol, model, model_id, effort)
     else:
         out = _translated(request, protocol, model, model_id, effort)
+    if let_go:
+        out = replace(out, losses=(*let_go, *out.losses))
     check_losses(out.losses, lossy, model)
     return out
 

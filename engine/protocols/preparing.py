@@ -25,6 +25,7 @@ from engine.core.conversation import (
 )
 from engine.protocols.dialects import Rules
 from engine.protocols.mapping import Limits
+from engine.protocols.readable import readable
 from engine.protocols.sealing import opened
 from engine.protocols.tool_names import aliases, offered, renamed
 from engine.protocols.turns import valid_id
@@ -179,7 +180,7 @@ def _carried_by(kinds: frozenset[str]) -> Change:
         if isinstance(part, Image) and "image" not in kinds:
             losses.append(Loss(path, "this vendor takes no images", stake="content"))
             return Text("[an image that could not be carried]", part.cache_control)
-        if isinstance(part, Document) and not part.text and "document" not in kinds:
+        if isinstance(part, Document) and not readable(part).text and "document" not in kinds:
             losses.append(Loss(path, "this vendor takes no documents", stake="content"))
             name = f": {part.name}" if part.name else ""
             return Text(f"[a document that could not be carried{name}]", part.cache_control)

@@ -80,13 +80,68 @@ def test_a_policy_that_lets_nothing_be_lost_asks_a_model_that_loses_nothing(hous
             kept = await it.ask("hi", model="gpt", top_k=7)
             assert (kept.status_code, kept.headers["x-weave-model"]) == (200, "opus")
             assert "x-weave-dropped" not in kept.headers
-            here = await it.ask("hi", top_k=7, headers={"x-weave-private": "1"})
+            here = await it.ask("hi", container="c", headers={"x-weave-private": "1"})
             assert here.status_code == 400
             assert here.json()["type"] == "error"
-            assert "top_k (this protocol has no such field)" in here.json()["error"]["message"]
-            assert here.headers["x-weave-dropped"] == "top_k"
-            result = await result_of(it, here.headers["x-weave-decision"])
-            assert [(loss.path, loss.fate) for loss in result.dropped] == [("top_k", "refused")]
+            assert (
+                "local cannot carry top_k (this protocol has no such field)"
+                in here.json()["error"]["message"]
+            )
             assert len(it.simulator.received) == 1
+
+    run(play())
+
+
+AUDIO = {"type": "input_audio", "input_audio": {"data": "aGk=", "format": "wav"}}
+ASKED = {"model": "haiku", "messages": [{"role": "user", "content": [AUDIO]}]}
+
+
+def test_content_goes_to_a_model_that_can_be_given_it(house: Any) -> None:
+    async def play() -> None:
+        async with house() as it:
+            reply = await it.client.post("/v1/chat/completions", json=ASKED)
+            assert reply.status_code == 200, reply.text
+            assert (
+                reply.headers["x-weave-model"] != "haiku"
+            )  # which was asked for, and could not have heard it
+            assert "x-weave-dropped" not in reply.headers
+            opus = await it.client.post("/v1/chat/completions", json={**ASKED, "model": "opus"})
+            assert opus.headers["x-weave-model"] == "opus"  # where it is served by one who can be given it
+            result = await result_of(it, opus.headers["x-weave-decision"])
+            assert (result.model, result.endpoint) == ("opus", "openrouter")
+
+    run(play())
+
+
+def test_content_that_no_model_can_be_given_is_refused_in_the_clients_protocol(house: Any) -> None:
+    async def play() -> None:
+        async with house() as it:
+            hosted = {"type": "document", "source": {"type": "file", "file_id": "f1"}}
+            body = {"model": "gpt", "max_tokens": 99, "messages": [{"role": "user", "content": [hosted]}]}
+            private = {"x-weave-private": "1"}
+            reply = await it.client.post("/v1/messages", json=body, headers=private)
+            assert reply.status_code == 400
+            told = reply.json()
+            assert (told["type"], told["error"]["type"]) == ("error", "invalid_request_error")
+            assert "local" in told["error"]["message"]
+            assert not it.simulator.received
+
+    run(play())
+
+
+def test_content_that_a_policy_lets_go_leaves_a_word_and_a_report(house: Any) -> None:
+    async def play() -> None:
+        async with house() as it:
+            loose = it.policy.read_text() + "\nlossy: {content: report}\n"
+        async with house(loose) as it:
+            reply = await it.client.post("/v1/chat/completions", json=ASKED)
+            assert (reply.status_code, reply.headers["x-weave-model"]) == (200, "haiku")
+            assert reply.headers["x-weave-dropped"] == "messages[0].content[0]"
+            (received,) = it.simulator.received
+            assert "[content of the kind input_audio that could not be carried]" in received.body.decode()
+            result = await result_of(it, reply.headers["x-weave-decision"])
+            assert [(loss.path, loss.stake) for loss in result.dropped] == [
+                ("messages[0].content[0]", "content")
+            ]
 
     run(play())

@@ -21,6 +21,7 @@ from engine.core.conversation import (
     ToolResult,
 )
 from engine.protocols.fields import Json, an_object, leftover, maybe_object, string, wrong
+from engine.protocols.readable import readable
 from engine.protocols.sealing import from_signature, opened, report_foreign, seal
 
 ORIGIN = "anthropic-messages"
@@ -193,6 +194,8 @@ def _block(part: Part, path: str, losses: list[Loss]) -> dict[str, Any] | None:
             return _thinking(part, path, losses)
         case Image():
             return _sourced("image", _image_source(part), part, path, losses)
+        case Document(base64=data) if data and (words := readable(part)) is not part:
+            return _block(words, path, losses)
         case Document(media_type=media, base64=data) if data and media not in _READ_INLINE:
             losses.append(Loss(path, f"documents of the type {media} are not read there", stake="content"))
             return {"type": "text", "text": f"[a document that could not be carried: {part.name or media}]"}

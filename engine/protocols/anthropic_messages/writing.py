@@ -23,7 +23,7 @@ from engine.core.conversation import (
 from engine.protocols.anthropic_messages.blocks import ORIGIN, write_block
 from engine.protocols.anthropic_messages.reading import NAMES
 from engine.protocols.anthropic_messages.thinking import Plan, in_unsigned_loop, plan
-from engine.protocols.extras import add_extras
+from engine.protocols.extras import add_extras, no_such_tool
 from engine.protocols.sealing import opened, report_foreign
 from engine.protocols.shape import Encoded
 from engine.protocols.turns import in_turns
@@ -92,7 +92,7 @@ def _tools(tools: tuple[Tool, ...], losses: list[Loss]) -> list[Mapping[str, Any
     for at, tool in enumerate(tools):
         own = opened(tool.sealed, ORIGIN)
         if tool.kind != "function" and not own:
-            losses.append(Loss(f"tools.{at}", f"a tool of the kind {tool.kind} exists only at its vendor"))
+            losses.append(no_such_tool(tool, f"tools.{at}", len(tools) == 1))
             continue
         if tool.kind != "function":
             written.append(own)

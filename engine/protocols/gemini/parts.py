@@ -16,6 +16,7 @@ from engine.core.conversation import Document, Image, Loss, Opaque, Part, Sealed
 from engine.core.errors import RequestError
 from engine.protocols.fields import Json, an_object, leftover, maybe_object, string, wrong
 from engine.protocols.gemini.signatures import ORIGIN, read_signature
+from engine.protocols.readable import is_text
 from engine.protocols.sealing import opened, report_foreign, seal
 from engine.protocols.turns import made_id
 
@@ -187,6 +188,8 @@ def _media(part: Image | Document, path: str, losses: list[Loss]) -> dict[str, A
     if isinstance(part, Document) and part.text:
         data = b64encode(part.text.encode("utf-8", "surrogatepass")).decode()
         media = part.media_type or "text/plain"
+    if isinstance(part, Document) and is_text(media) and not media.startswith("text/"):
+        media = "text/plain"  # other texts are refused under their own names
     if data:
         return own | {"inlineData": {"mimeType": media, "data": data, **own.get("inlineData", {})}}
     if part.url:

@@ -22,7 +22,7 @@ from engine.core.conversation import (
     ToolCall,
     ToolResult,
 )
-from engine.protocols.extras import add_extras
+from engine.protocols.extras import add_extras, no_such_tool
 from engine.protocols.gemini.parts import write_call, write_part
 from engine.protocols.gemini.reading import NAMES
 from engine.protocols.gemini.schema import for_gemini
@@ -201,7 +201,7 @@ def _tools(tools: tuple[Tool, ...], losses: list[Loss]) -> list[Mapping[str, Any
         elif own:
             hosted.append(own)
         else:
-            losses.append(Loss(f"tools.{at}", f"a tool of the kind {tool.kind} exists only at its vendor"))
+            losses.append(no_such_tool(tool, f"tools.{at}", len(tools) == 1))
     return [*([{"functionDeclarations": declared}] if declared else []), *hosted]
 
 

@@ -13,6 +13,7 @@ from engine import wire
 from engine.core.conversation import Document, Image, Loss, Opaque, Part, Sealed, Text, Thinking, ToolCall
 from engine.core.errors import RequestError
 from engine.protocols.fields import Json, an_object, leftover, maybe_list, maybe_object, string, wrong
+from engine.protocols.readable import readable
 from engine.protocols.sealing import from_signature, opened, report_foreign, seal, to_signature
 from engine.protocols.turns import made_id
 
@@ -334,6 +335,7 @@ def _document(part: Document, path: str, losses: list[Loss], home: bool) -> dict
     if own.get("type") == "document_url":
         url = part.url or f"data:{part.media_type};base64,{part.base64}"
         return {"type": "document_url", "document_url": url}
+    part = part if home else readable(part)
     if part.text:
         title = f' title="{part.name}"' if part.name else ""
         return {"type": "text", "text": f"<document{title}>\n{part.text}\n</document>"}

@@ -20,7 +20,7 @@ from engine.core.conversation import (
     ToolChoice,
     ToolResult,
 )
-from engine.protocols.extras import add_extras
+from engine.protocols.extras import add_extras, no_such_tool
 from engine.protocols.mapping import Manner
 from engine.protocols.openai_chat.parts import ORIGIN, write_call, write_part, write_reasoning
 from engine.protocols.openai_chat.reading import NAMES
@@ -203,7 +203,7 @@ def _tools(
     for at, tool in enumerate(tools):
         own = opened(tool.sealed, ORIGIN)
         if tool.kind != "function" and not own:
-            losses.append(Loss(f"tools.{at}", f"a tool of the kind {tool.kind} exists only at its vendor"))
+            losses.append(no_such_tool(tool, f"tools.{at}", len(tools) == 1))
             continue
         if tool.kind != "function":
             written.append(own)

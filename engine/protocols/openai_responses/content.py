@@ -11,6 +11,7 @@ from typing import Any
 from engine.core.conversation import Document, Image, Loss, Opaque, Part, Sealed, Text
 from engine.protocols.fields import Json, an_object, leftover, string, wrong
 from engine.protocols.openai_responses.names import ORIGIN
+from engine.protocols.readable import readable
 from engine.protocols.sealing import opened, report_foreign, seal
 
 _TEXT = frozenset({"type", "text"})
@@ -144,6 +145,7 @@ def _image(part: Image, path: str, losses: list[Loss]) -> dict[str, Any]:
 
 def _document(part: Document, path: str, losses: list[Loss]) -> dict[str, Any]:
     named = {"filename": part.name} if part.name else {}
+    part = part if opened(part.sealed, ORIGIN) else readable(part)
     if part.text:
         title = f' title="{part.name}"' if part.name else ""
         return {"type": "input_text", "text": f"<document{title}>\n{part.text}\n</document>"}

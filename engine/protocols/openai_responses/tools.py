@@ -7,13 +7,14 @@ call of such a function is told to the client as a call of the tool it offered.
 """
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 from engine import wire
 from engine.core.conversation import Loss, Tool
+from engine.protocols.extras import no_such_tool
 from engine.protocols.fields import Json, an_object, leftover, maybe_boolean, maybe_list, maybe_object, string
 from engine.protocols.openai_responses.names import ORIGIN
 from engine.protocols.sealing import opened, report_foreign, seal
@@ -174,14 +175,14 @@ def as_arguments(text: str) -> str:
 # ---- on their way to a provider
 
 
-def write_tools(tools: Iterable[Tool], losses: list[Loss]) -> list[Mapping[str, Any]]:
+def write_tools(tools: Sequence[Tool], losses: list[Loss]) -> list[Mapping[str, Any]]:
     written: list[Mapping[str, Any]] = []
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for at, tool in enumerate(tools):
         own = dict(opened(tool.sealed, ORIGIN))
         item, group = own.pop("item", {}), own.pop("namespace", {})
         own.pop("grammar", None)
-        entry = _write_tool(tool, item, own, f"tools.{at}", losses)
+        entry = _write_tool(tool, item, own, f"tools.{at}", losses, alone=len(tools) == 1)
         if entry is None:
             continue
         namespace = item.get("namespace")
@@ -196,12 +197,12 @@ def write_tools(tools: Iterable[Tool], losses: list[Loss]) -> list[Mapping[str, 
 
 
 def _write_tool(
-    tool: Tool, item: Mapping[str, Any], own: dict[str, Any], path: str, losses: list[Loss]
+    tool: Tool, item: Mapping[str, Any], own: dict[str, Any], path: str, losses: list[Loss], *, alone: bool
 ) -> dict[str, Any] | None:
     if tool.kind != "function":
         custom = _from_chat(tool)
         if not own and custom is None:
-            losses.append(Loss(path, f"a tool of the kind {tool.kind} exists only at its vendor"))
+            losses.append(no_such_tool(tool, path, alone))
         return custom or own or None
     if tool.cache_control is not None:
         losses.append(Loss(f"{path}.cache_control", "OpenAI caches without being asked"))
