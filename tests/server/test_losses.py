@@ -84,7 +84,7 @@ def test_a_policy_that_lets_nothing_be_lost_asks_a_model_that_loses_nothing(hous
             assert here.status_code == 400
             assert here.json()["type"] == "error"
             assert (
-                "local cannot carry top_k (this protocol has no such field)"
+                "local cannot carry container (only anthropic-messages knows it)"
                 in here.json()["error"]["message"]
             )
             assert len(it.simulator.received) == 1
