@@ -7,12 +7,13 @@ name twice is a mistake wherever the second one stands.
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import cache
 from typing import Any, get_args
 from urllib.parse import urlsplit
 
 from engine.core.catalog import TIERS, Binding, Catalog, Endpoint, Model, Price, Tier
 from engine.core.errors import Problem
-from engine.documents import Document, Path, did_you_mean
+from engine.documents import Document, Path, did_you_mean, shipped_names, shipped_yaml
 
 RESERVED = frozenset({*TIERS, "requested", "auto", "weave", "default"})
 
@@ -76,7 +77,7 @@ def _endpoint(name: str, value: Mapping[str, Any]) -> Endpoint:
     return Endpoint(
         name,
         value["protocol"],
-        value["base_url"].rstrip("/"),
+        (value.get("base_url") or _own_address(value["protocol"], value.get("dialect", ""))).rstrip("/"),
         value.get("api_key_env", ""),
         value.get("dialect", ""),
         dict(value.get("headers", {})),
@@ -137,6 +138,7 @@ def said_twice(document: Document, path: Path, name: str, earlier: Document, ear
 def _check_endpoints(page: Page) -> Iterator[Problem]:
     for name, value in page.section("endpoints").items():
         path = ("endpoints", name)
+        yield from _check_dialect(page, name, value)
         why = _bad_address(value.get("base_url", ""))
         if why:
             yield page.document.problem((*path, "base_url"), "WV313", f"this address cannot be called: {why}")
@@ -150,6 +152,75 @@ def _check_endpoints(page: Page) -> Iterator[Problem]:
                 yield page.document.problem(
                     (*path, "headers", header), "WV313", message, "remove it", at_key=True
                 )
+
+
+def _check_dialect(page: Page, name: str, value: Mapping[str, Any]) -> Iterator[Problem]:
+    path = ("endpoints", name)
+    protocol, dialect, written = (
+        value.get("protocol"),
+        value.get("dialect"),
+        page.document.data["endpoints"][name],
+    )
+    file = dialects().get(dialect) if dialect else None
+    if dialect and file is None:
+        ours = [known for known, one in dialects().items() if protocol in (None, one["protocol"])]
+        message = f"there is no dialect {dialect!r}"
+        hint = did_you_mean(dialect, ours, f"known: {', '.join(sorted(ours))}")
+        yield page.document.problem((*path, "dialect"), "WV325", message, hint)
+        return
+    if file is not None and protocol not in (None, file["protocol"]):
+        message = f"the dialect {dialect!r} is a way of speaking {file['protocol']}, not {protocol}"
+        vendor = file["title"].split()[0]
+        alike = [
+            known
+            for known, one in dialects().items()
+            if one["protocol"] == protocol and one["title"].split()[0] == vendor
+        ]
+        hint = f"did you mean {alike[0]!r}?" if alike else f"write protocol: {file['protocol']}"
+        yield page.document.problem((*path, "dialect"), "WV326", message, hint)
+        return
+    if protocol is None:
+        return
+    if "base_url" not in written and not _own_address(protocol, dialect or ""):
+        message = f"{name!r} has no base_url, and its dialect knows none"
+        yield page.document.problem(path, "WV313", message, "write where the provider is", at_key=True)
+    vendor = _vendor_at(value.get("base_url", ""), protocol) if not dialect else ""
+    if vendor:
+        message = f"{name!r} is at an address of {dialects()[vendor]['title']} and names no dialect"
+        hint = f"write dialect: {vendor}"
+        yield page.document.problem((*path, "base_url"), "WV327", message, hint, severity="warning")
+
+
+@cache
+def dialects() -> Mapping[str, Mapping[str, Any]]:
+    """The files of all dialects, by name."""
+    files = (shipped_yaml(name) for name in shipped_names("schemas/dialects"))
+    return {file["dialect"]: file for file in files}
+
+
+def _own_address(protocol: str, dialect: str) -> str:
+    """Where the dialect's own vendor is; empty where that is for operators to say."""
+    for name, file in dialects().items():
+        if name == dialect or (not dialect and file.get("default") and file["protocol"] == protocol):
+            return str(file.get("base_url", ""))
+    return ""
+
+
+def _vendor_at(url: str, protocol: str) -> str:
+    """The dialect, other than the default, whose vendor is at this address; local ones are at anybody's."""
+    host = _host(url)
+    for name, file in dialects().items():
+        theirs = _host(file.get("base_url", ""))
+        if theirs and theirs == host and file["protocol"] == protocol and not file.get("default"):
+            return "" if theirs == "127.0.0.1" else name
+    return ""
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def _bad_address(url: str) -> str:

@@ -58,3 +58,20 @@ def test_catalogs_become_one_in_the_order_they_are_written() -> None:
 def test_names_are_known_across_files() -> None:
     assert [problem.code for problem in check_catalogs([ONE, TWO])] == ["WV309"]
     assert [problem.code for problem in check_catalogs([TWO])] == ["WV309", "WV302", "WV301"]
+
+
+def test_an_endpoint_without_an_address_is_at_its_dialects_own() -> None:
+    one = page(
+        """\
+endpoints:
+  groq: {protocol: openai-chat, dialect: groq, api_key_env: GROQ_API_KEY}
+  openai: {protocol: openai-chat}
+  own: {protocol: openai-chat, dialect: groq, base_url: "https://proxy.example/v1"}
+"""
+    )
+    assert list(check_catalogs([one])) == []
+    assert {name: endpoint.base_url for name, endpoint in read_catalogs([one]).endpoints.items()} == {
+        "groq": "https://api.groq.com/openai/v1",
+        "openai": "https://api.openai.com/v1",
+        "own": "https://proxy.example/v1",
+    }
