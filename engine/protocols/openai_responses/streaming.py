@@ -133,7 +133,8 @@ class EventReader(StreamReader):
                 if kind == "custom_tool_call":
                     events.append(PartGrew(item.one.index, '{"input":"'))
             case "reasoning":
-                item.one = self._add(Thinking(""), events)
+                named = {"id": item.item["id"]} if item.item.get("id") else {}
+                item.one = self._add(Thinking("", seal(ORIGIN, named)), events)
             case kind:
                 item.one = self._add(Opaque(kind, Sealed(ORIGIN, item.item)), events)
 
