@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 
 from engine.core.conversation import Loss, Message, Part, Role, ToolCall, ToolResult
+from engine.core.values import quick
 from engine.protocols.mapping import Limits
 
 Placed = tuple[str, Part]  # where a part stood in the request, and the part
@@ -28,18 +29,20 @@ class Turn:
 class CallIds:
     """Ids a vendor accepts, each given once."""
 
-    __slots__ = ("_given", "_limits")
+    __slots__ = ("_again", "_given", "_limits")
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._given: set[str] = set()
+        self._again: dict[str, int] = {}  # how often an id could not be given as it is
 
     def give(self, wanted: str) -> str:
         """The id itself where it is valid and new; otherwise one that depends on nothing but the ids before it."""
-        found, again = wanted, 0
+        found = wanted
         while found in self._given or not valid_id(found, self._limits):
+            again = self._again.get(wanted, 0)
             found = fitting_id(f"{wanted}\0{again}", self._limits)
-            again += 1
+            self._again[wanted] = again + 1
         self._given.add(found)
         return found
 
@@ -102,6 +105,7 @@ def in_turns(messages: Iterable[Message], limits: Limits, losses: list[Loss], *,
     return turns
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class _Call:
     id: str

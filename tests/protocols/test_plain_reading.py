@@ -1,16 +1,24 @@
-"""The short way through a reader, for chunks of the commonest shape, says what the long way says: for streams of
-simulated and recorded providers, and for such streams with anything broken in them."""
+"""The short way through a reader, for chunks and parts of the commonest shape, says what the long way says: for
+streams of simulated and recorded providers, for requests of made and captured clients, and for all of them with
+anything broken in it."""
 
 import random
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from engine import wire
+from engine.core.catalog import Model
+from engine.core.conversation import Message, Request, Text, ToolCall, ToolResult, Tuning
+from engine.core.errors import RequestError
 from engine.core.stream import Broke, Event
 from engine.protocols import PROTOCOLS
+from engine.protocols.anthropic_messages import blocks
+from engine.protocols.gemini import reading as gemini_reading
+from engine.protocols.shape import Protocol
 from engine.protocols.sse import Frames
 from engine.protocols.streams import StreamReader
 from engine.simulator.app import WIRES
@@ -99,7 +107,7 @@ def test_the_short_way_is_taken(name: str) -> None:
 def test_what_is_odd_is_read_the_same_both_ways(name: str) -> None:
     dice = random.Random(name)
     streams = list(simulated(name))
-    for _ in range(1_500):
+    for _ in range(1_000):
         chunks = list(dice.choice(streams))
         for _ in range(dice.choice((1, 1, 1, 3))):
             at = dice.randrange(len(chunks))
@@ -115,20 +123,26 @@ def odd(chunk: bytes, dice: random.Random) -> bytes:
         value = wire.loads(frames[0][1])
     except (ValueError, IndexError):
         return chunk
+    make_odd(value, dice)
+    return b"data: " + wire.dumps(value) + b"\n\n"
+
+
+def make_odd(value: Any, dice: random.Random) -> None:
     holder: Any = dice.choice(list(holders(value)))
     if isinstance(holder, list):
-        holder[:] = dice.choice(
-            [[], [*holder, *holder], [dice.choice(ODDITIES)], [*holder, dice.choice(ODDITIES)]]
-        )
+        holder[:] = dice.choice([[], [*holder, *holder], [oddity(dice)], [*holder, oddity(dice)]])
     elif holder and dice.random() < 0.7:
         key = dice.choice(list(holder))
         if dice.random() < 0.2:
             del holder[key]
         else:
-            holder[key] = dice.choice(ODDITIES)
+            holder[key] = oddity(dice)
     else:
-        holder[dice.choice(KEYS)] = dice.choice(ODDITIES)
-    return b"data: " + wire.dumps(value) + b"\n\n"
+        holder[dice.choice(KEYS)] = oddity(dice)
+
+
+def oddity(dice: random.Random) -> Any:
+    return deepcopy(dice.choice(ODDITIES))
 
 
 def holders(value: Any) -> Iterator[Any]:
@@ -136,3 +150,58 @@ def holders(value: Any) -> Iterator[Any]:
         yield value
         for inner in value.values() if isinstance(value, dict) else value:
             yield from holders(inner)
+
+
+# Each protocol's short ways through a request: where they are looked up, and under which name.
+SHORT_WAYS: dict[str, list[tuple[Any, str]]] = {
+    "anthropic-messages": [(blocks, "_read_plain")],
+    "gemini": [(gemini_reading, "read_plain"), (gemini_reading, "_read_plain_result")],
+}
+CONVERSATION = (
+    Message("user", (Text("Fix the parser."),)),
+    Message(
+        "assistant",
+        (Text("Reading."), ToolCall("one", "Read", '{"path":"a"}'), ToolCall("two", "Bash", "{}")),
+    ),
+    Message(
+        "user", (ToolResult("one", (Text("def f(): ..."),)), ToolResult("two", (Text("1 failed"),), True))
+    ),
+    Message("assistant", (ToolCall("three", "Read", '{"path":"b"}'),)),
+    Message("user", (ToolResult("three", ()), Text("Go on."))),
+)
+
+
+@pytest.mark.parametrize("name", SHORT_WAYS)
+def test_the_short_way_through_a_request_is_the_long_way(
+    name: str, model: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    protocol, dice = PROTOCOLS[name], random.Random(name)
+    asked = Request(name, "m", (Text("Be brief."),), CONVERSATION, (), Tuning(max_tokens=9), False, b"", {})
+    plain = {"model": "m", **protocol.write_request(asked, model, "m").body}
+    bodies = [plain]
+    for _ in range(1_000):
+        body = wire.loads(wire.dumps(plain))
+        for _ in range(dice.choice((1, 1, 1, 3))):
+            make_odd(body, dice)
+        bodies.append(body)
+    short = [outcome(protocol, body) for body in bodies]
+    for module, way in SHORT_WAYS[name]:
+        kept = getattr(module, way)
+        taken: list[Any] = []
+
+        def counted(*given: Any, kept: Any = kept, taken: list[Any] = taken) -> Any:
+            taken.append(kept(*given))
+            return taken[-1]
+
+        monkeypatch.setattr(module, way, counted)
+        assert outcome(protocol, plain) == short[0]
+        assert any(found is not None for found in taken), f"{way} takes nothing"
+        monkeypatch.setattr(module, way, lambda *_: None)
+    assert [outcome(protocol, body) for body in bodies] == short
+
+
+def outcome(protocol: Protocol, body: Row) -> Any:
+    try:
+        return protocol.read_request(body, b"")
+    except RequestError as error:
+        return str(error)

@@ -41,13 +41,15 @@ def read_content(content: Any, path: str) -> tuple[Part, ...]:
         return (Text(content),) if content else ()
     if type(content) is not list:
         raise wrong(path, "a string or a list of content blocks", content)
-    return tuple(read_block(block, path, at) for at, block in enumerate(content))
+    return tuple([_read_plain(block) or _read_block(block, path, at) for at, block in enumerate(content)])
 
 
 def read_block(block: Any, inside: str, at: int) -> Part:
     """One block; `inside` and `at` name its place, which is spelled out only where something is wrong."""
-    if type(block) is dict and (part := _read_plain(block)) is not None:
-        return part
+    return _read_plain(block) or _read_block(block, inside, at)
+
+
+def _read_block(block: Any, inside: str, at: int) -> Part:
     path = f"{inside}.{at}"
     block = an_object(block, path)
     match string(block, "type", path):
@@ -70,20 +72,25 @@ def read_block(block: Any, inside: str, at: int) -> Part:
             return Opaque(other, Sealed(ORIGIN, block))
 
 
-def _read_plain(block: Json) -> Part | None:
+def _read_plain(block: Any) -> Part | None:
     """A block of the commonest shapes, with exactly their fields: nearly all of a long conversation. None for
     every other, which is then read with care."""
-    get = block.get
-    match len(block), get("type"):
-        case 2, "text" if type(text := get("text")) is str:
-            return Text(text)
-        case 3, "tool_result" if (
-            type(call := get("tool_use_id")) is str and type(text := get("content")) is str
-        ):
-            return ToolResult(call, (Text(text),) if text else ())
-        case 4, "tool_use" if type(call := get("id")) is str and type(name := get("name")) is str:
-            arguments = get("input")
-            return ToolCall(call, name, wire.dumps(arguments).decode()) if type(arguments) is dict else None
+    if type(block) is not dict:
+        return None
+    get, size = block.get, len(block)
+    kind = get("type")
+    if kind == "text":
+        text = get("text")
+        return Text(text) if size == 2 and type(text) is str else None
+    if kind == "tool_use":
+        call, name, arguments = get("id"), get("name"), get("input")
+        if size == 4 and type(call) is str and type(name) is str and type(arguments) is dict:
+            return ToolCall(call, name, wire.dumps(arguments).decode())
+    elif kind == "tool_result":
+        call, text = get("tool_use_id"), get("content")
+        failed = get("is_error") is True
+        if size == 3 + ("is_error" in block) and type(call) is str and type(text) is str:
+            return ToolResult(call, (Text(text),) if text else (), failed)
     return None
 
 

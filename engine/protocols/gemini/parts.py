@@ -44,6 +44,21 @@ def named(holder: Json) -> Json:
     return {_WORD.sub(lambda match: match[1].upper(), key): value for key, value in holder.items()}
 
 
+def read_plain(value: Any) -> Part | None:
+    """A part of the two commonest shapes, with exactly their fields: a text, and a call without a signature. None for
+    every other, which is then read with care."""
+    if type(value) is not dict or len(value) != 1:
+        return None
+    text, call = value.get("text"), value.get("functionCall")
+    if type(text) is str and text:
+        return Text(text)
+    if type(call) is dict and call.keys() == _CALL:
+        call_id, name, args = call["id"], call["name"], call["args"]
+        if type(call_id) is str and call_id and type(name) is str and name and type(args) is dict:
+            return ToolCall(call_id, name, arguments_text(args))
+    return None
+
+
 def read_part(value: Any, path: str, seed: str) -> list[Part]:
     """The canonical parts of one part: itself, and its signature where it has one. `seed` makes the id of a call
     that has none."""

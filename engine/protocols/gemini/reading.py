@@ -6,6 +6,7 @@ piece as a content of its own. Calls and results need no ids here: a call gets o
 result without one answers the first open call of its name.
 """
 
+from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,7 @@ from engine.core.conversation import (
     Part,
     Reasoning,
     Request,
+    Role,
     Text,
     Thinking,
     Tool,
@@ -35,7 +37,7 @@ from engine.protocols.fields import (
     string,
     wrong,
 )
-from engine.protocols.gemini.parts import maybe_named, named, read_part
+from engine.protocols.gemini.parts import maybe_named, named, read_part, read_plain
 from engine.protocols.gemini.schema import from_gemini
 from engine.protocols.gemini.signatures import ORIGIN
 from engine.protocols.mapping import wire_map
@@ -51,6 +53,7 @@ _CALLING = frozenset({"mode", "allowedFunctionNames"})
 _THINKING = frozenset({"includeThoughts", "thinkingBudget", "thinkingLevel"})
 _DECLARATION = frozenset({"name", "description", "parameters", "parametersJsonSchema"})
 _RESULT = frozenset({"id", "name", "response", "parts"})
+_PLAIN_RESULT = frozenset({"id", "name", "response"})
 
 
 def read_request(body: Mapping[str, Any], raw: bytes) -> Request:
@@ -82,28 +85,46 @@ def _read_system(value: Any) -> tuple[Part, ...]:
 
 
 class _OpenCalls:
-    """Calls that wait for their results."""
+    """Calls that wait for their results. Looking one up costs the same however many there are."""
 
     def __init__(self) -> None:
-        self._open: list[ToolCall] = []
+        self._count = 0
+        self._open: dict[int, str] = {}  # the ids of calls by their number
+        self._all: deque[int] = deque()
+        self._by_id: dict[str, deque[int]] = {}
+        self._by_name: dict[str, deque[int]] = {}
 
     def add(self, parts: list[Part]) -> None:
-        self._open += [part for part in parts if isinstance(part, ToolCall)]
+        for call in parts:
+            if isinstance(call, ToolCall):
+                number = self._count
+                self._count += 1
+                self._open[number] = call.id
+                self._all.append(number)
+                self._by_id.setdefault(call.id, deque()).append(number)
+                self._by_name.setdefault(call.name, deque()).append(number)
 
     def answered(self, call_id: str, name: str) -> str:
         """The id of the call a result answers: its own, else of the first open call of its name, else of the first
         open one."""
-        by_id = [call for call in self._open if call_id and call.id == call_id]
-        by_name = [call for call in self._open if call.name == name]
-        found = by_id or by_name or ([] if name or call_id else self._open)
-        if not found:
-            return call_id or name
-        self._open.remove(found[0])
-        return found[0].id
+        found = self._first(self._by_id.get(call_id)) if call_id else None
+        if found is None:
+            found = self._first(self._by_name.get(name))
+        if found is None and not name and not call_id:
+            found = self._first(self._all)
+        return call_id or name if found is None else self._open.pop(found)
+
+    def _first(self, numbers: deque[int] | None) -> int | None:
+        """The first of the calls that is still open; those before it are forgotten."""
+        while numbers:
+            number = numbers.popleft()
+            if number in self._open:
+                return number
+        return None
 
 
 def _read_contents(items: list[Any]) -> tuple[Message, ...]:
-    messages: list[Message] = []
+    gathered: list[tuple[Role, list[Part]]] = []
     calls = _OpenCalls()
     for at, item in enumerate(items):
         path = f"contents.{at}"
@@ -112,49 +133,70 @@ def _read_contents(items: list[Any]) -> tuple[Message, ...]:
         values = maybe_list(content, "parts", path)
         match role:
             case "model":
-                parts = read_model_parts(values, f"{path}.parts", str(at))
+                parts = _read_parts(values, f"{path}.parts", str(at))
                 calls.add(parts)
-                if messages and messages[-1].role == "assistant":
-                    parts = joined([*messages.pop().parts, *parts])
-                messages.append(Message("assistant", tuple(parts)))
+                if gathered and gathered[-1][0] == "assistant":
+                    gathered[-1][1].extend(parts)
+                else:
+                    gathered.append(("assistant", parts))
             case "user" | "function" | "":
-                messages.append(Message("user", _read_user_parts(values, f"{path}.parts", str(at), calls)))
+                gathered.append(("user", _read_user_parts(values, f"{path}.parts", str(at), calls)))
             case "system":
-                texts = read_model_parts(values, f"{path}.parts", str(at))
-                messages.append(Message("system", tuple(texts)))
+                gathered.append(("system", _read_parts(values, f"{path}.parts", str(at))))
             case _:
                 raise wrong(f"{path}.role", "`user` or `model`", role)
-    return tuple(message for message in messages if message.parts)
+    return tuple(
+        Message(role, tuple(parts if role == "user" else joined(parts))) for role, parts in gathered if parts
+    )
 
 
 def read_model_parts(values: list[Any], path: str, seed: str) -> list[Part]:
+    return joined(_read_parts(values, path, seed))
+
+
+def _read_parts(values: list[Any], path: str, seed: str) -> list[Part]:
     found: list[Part] = []
     for at, value in enumerate(values):
-        found += read_part(value, f"{path}.{at}", f"{seed}\0{at}")
-    return joined(found)
+        plain = read_plain(value)
+        if plain is not None:
+            found.append(plain)
+        else:
+            found += read_part(value, f"{path}.{at}", f"{seed}\0{at}")
+    return found
 
 
 def joined(parts: list[Part]) -> list[Part]:
     """Thoughts that streamed in pieces, each one whole, with the signature that ends it."""
     found: list[Part] = []
+    pieces: list[str] = []  # of a thought that may go on
     for part in parts:
-        last = found[-1] if found else None
-        if (
-            isinstance(part, Thinking)
-            and isinstance(last, Thinking)
-            and last.text
-            and last.sealed is None
-            and (part.text or (part.sealed is not None and part.sealed.data.get("call") is None))
-        ):
-            found[-1] = Thinking(last.text + part.text, part.sealed)
+        if pieces and isinstance(part, Thinking) and (part.text or _ends_a_thought(part)):
+            pieces.append(part.text)
+            if part.sealed is not None:
+                found.append(Thinking("".join(pieces), part.sealed))
+                pieces = []
+            continue
+        if pieces:
+            found.append(Thinking("".join(pieces)))
+            pieces = []
+        if isinstance(part, Thinking) and part.text and part.sealed is None:
+            pieces = [part.text]
         else:
             found.append(part)
-    return found
+    return [*found, Thinking("".join(pieces))] if pieces else found
 
 
-def _read_user_parts(values: list[Any], path: str, seed: str, calls: _OpenCalls) -> tuple[Part, ...]:
+def _ends_a_thought(part: Thinking) -> bool:
+    return part.sealed is not None and part.sealed.data.get("call") is None
+
+
+def _read_user_parts(values: list[Any], path: str, seed: str, calls: _OpenCalls) -> list[Part]:
     found: list[Part] = []
     for at, value in enumerate(values):
+        plain = read_plain(value) or _read_plain_result(value, calls)
+        if plain is not None:
+            found.append(plain)
+            continue
         place = f"{path}.{at}"
         part = named(an_object(value, place))
         result = maybe_named(part, "functionResponse", place)
@@ -162,7 +204,21 @@ def _read_user_parts(values: list[Any], path: str, seed: str, calls: _OpenCalls)
             found += read_part(part, place, f"{seed}\0{at}")
         else:
             found.append(_read_result(result, f"{place}.functionResponse", f"{seed}\0{at}", calls))
-    return tuple(found)
+    return found
+
+
+def _read_plain_result(value: Any, calls: _OpenCalls) -> ToolResult | None:
+    """A result of the commonest shape, a text under its call's id, with exactly its fields. None for every other."""
+    if type(value) is not dict or len(value) != 1:
+        return None
+    result = value.get("functionResponse")
+    if type(result) is not dict or result.keys() != _PLAIN_RESULT:
+        return None
+    call_id, name, response = result["id"], result["name"], result["response"]
+    if type(call_id) is not str or type(name) is not str or type(response) is not dict or len(response) != 1:
+        return None
+    text = response.get("output")
+    return ToolResult(calls.answered(call_id, name), (Text(text),)) if type(text) is str and text else None
 
 
 def _read_result(result: Json, path: str, seed: str, calls: _OpenCalls) -> ToolResult:
