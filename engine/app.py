@@ -65,6 +65,7 @@ async def running(
         engine = Engine(settings, policies, MemoryPins(), learners, journal, upstream, log, environment)
         loops.append(asyncio.ensure_future(follow(settings.policies, policies, load, log, prepare)))
         loops.append(asyncio.ensure_future(sweep(engine)))
+        loops.append(asyncio.ensure_future(learners.follow()))
         yield engine
         if engine.chores:
             await asyncio.wait(engine.chores, timeout=LAST_WORDS_SECONDS)

@@ -27,6 +27,8 @@ examples:
   weave-engine validate policies/           check policies, as CI does
   weave-engine test policies/               run their own tests
   weave-engine simulate drafts/             what would these policies have changed?
+  weave-engine outcome --decision d018f... --tests-failed 1
+  weave-engine learn show                   what do the learners believe?
   weave-engine features                     what can rules ask about?
   weave-engine explain request.json         why would this request go where it goes?
   weave-engine explain d018f...             why did it go there?
@@ -86,6 +88,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_test(commands)
     _add_explain(commands)
     _add_simulate(commands)
+    _add_outcome(commands)
+    _add_learn(commands)
     _add_features(commands)
     _add_fmt(commands)
     return parser
@@ -238,6 +242,68 @@ def _add_simulate(commands: "Commands") -> None:
     parser.set_defaults(run=_simulate)
 
 
+def _add_outcome(commands: "Commands") -> None:
+    parser = _command(
+        commands,
+        "outcome",
+        "tell a running engine what became of the work, or make a link that lets a CI job tell",
+        "examples:\n"
+        "  weave-engine outcome --decision d018f3a... --tests-failed 1\n"
+        "  weave-engine outcome --session my-session --rating 1\n"
+        "  weave-engine outcome --decision d018f3a... --junit report.xml --label ci=main\n"
+        "  WEAVE_LINK_SECRET=... weave-engine outcome link --decision d018f3a... --expires 7d",
+    )
+    parser.add_argument("what", nargs="?", choices=("link",), help="make a signed link instead")
+    parser.add_argument("--decision", metavar="ID", default="", help="the decision, as in x-weave-decision")
+    parser.add_argument("--session", metavar="NAME", default="", help="the session, as its client names it")
+    parser.add_argument("--id", default="", help="a name for this outcome; told twice, it counts once")
+    for name in ("--tests-passed", "--tests-failed", "--tool-errors"):
+        parser.add_argument(name, type=_some, metavar="N", default=0)
+    parser.add_argument(
+        "--junit",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="count the tests of a JUnit report",
+    )
+    parser.add_argument("--rating", type=float, metavar="X", help="what a person thought, from -1 to 1")
+    parser.add_argument(
+        "--label", action="append", default=[], metavar="NAME=VALUE", help="anything else worth knowing"
+    )
+    parser.add_argument("--url", default="", help="where the engine is (default: WEAVE_HOST and WEAVE_PORT)")
+    parser.add_argument(
+        "--expires", type=_period, default="7d", metavar="TIME", help="how long a link is good (default: 7d)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the engine's answer as JSON")
+    parser.set_defaults(run=_outcome)
+
+
+def _add_learn(commands: "Commands") -> None:
+    parser = _command(
+        commands,
+        "learn",
+        "what the learners believe, and why; take it back, or give them a start",
+        "examples:\n"
+        "  weave-engine learn show\n"
+        "  weave-engine learn rollback --to 2026-11-20T12:00 --dry-run\n"
+        "  weave-engine learn export > lessons.jsonl\n"
+        "  weave-engine learn import results.csv              columns: task, family, model, score, cost_usd\n"
+        "  weave-engine learn import old-weave.db --learner new-picker",
+    )
+    parser.add_argument("what", choices=("show", "rollback", "export", "import"))
+    parser.add_argument("file", nargs="?", type=Path, help="what to import: a CSV, an export, or a journal")
+    _add_policies(parser)
+    _add_journal(parser, "the journal to read and write")
+    parser.add_argument("--learner", default="", metavar="NAME", help="only this one")
+    parser.add_argument(
+        "--to", default="", metavar="WHEN", help="a lesson's number, a time or an outcome's id"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.set_defaults(run=_learn)
+
+
 def _add_journal(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--journal", metavar="FILE", help=f"{what} (default: WEAVE_JOURNAL, or weave.db)")
 
@@ -325,6 +391,24 @@ def _count(text: str) -> int:
     return int(text)
 
 
+def _some(text: str) -> int:
+    if not text.isdecimal() or int(text) > 1_000_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no count; it takes a whole number, 0 or more")
+    return int(text)
+
+
+SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def _period(text: str) -> int:
+    number, unit = text[:-1], text[-1:]
+    if not number.isdecimal() or unit not in SECONDS or not 0 < int(number) <= 10_000:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is no time; it takes a number with s, m, h or d, as in 7d"
+        )
+    return int(number) * SECONDS[unit]
+
+
 def _settings(chosen: argparse.Namespace) -> Settings:
     settings = from_environment(os.environ)
     given = {
@@ -390,6 +474,45 @@ def _simulate(chosen: argparse.Namespace, settings: Settings) -> int:
     from engine.commands.simulate import simulate
 
     return simulate(chosen.paths, settings.journal, settings.policy, limit=chosen.limit, json=chosen.json)
+
+
+def _outcome(chosen: argparse.Namespace, settings: Settings) -> int:
+    from engine.commands.outcome import UnreachableError, counted, link, outcome
+
+    url = chosen.url or f"http://{settings.host}:{settings.port}"
+    if chosen.what == "link":
+        return link(url, chosen.decision, chosen.session, chosen.expires)
+    told = {
+        "id": chosen.id,
+        "decision": chosen.decision,
+        "session": chosen.session,
+        "tests_passed": chosen.tests_passed,
+        "tests_failed": chosen.tests_failed,
+        "tool_errors": chosen.tool_errors,
+        "labels": dict(label.partition("=")[::2] for label in chosen.label),
+    }
+    if chosen.rating is not None:
+        told["rating"] = chosen.rating
+    for name, number in counted(chosen.junit).items():
+        told[name] += number
+    try:
+        return outcome(url, {name: value for name, value in told.items() if value != ""}, json=chosen.json)
+    except UnreachableError as error:
+        return _complain(error.fault.message, 1)
+
+
+def _learn(chosen: argparse.Namespace, settings: Settings) -> int:
+    from engine.commands import learn
+
+    match chosen.what:
+        case "show":
+            return learn.show(settings, chosen.learner, json=chosen.json)
+        case "rollback":
+            return learn.rollback(settings, chosen.to, dry_run=chosen.dry_run, json=chosen.json)
+        case "export":
+            return learn.export(settings, chosen.learner)
+        case _:
+            return learn.take(settings, chosen.file, chosen.learner, dry_run=chosen.dry_run, json=chosen.json)
 
 
 def _features(chosen: argparse.Namespace, _settings: Settings) -> int:

@@ -122,12 +122,11 @@ class Replay:
         self._lessons = list(reversed(lessons))
         self._trust = State()
         self._pins = MemoryPins()
-        self._needed = frozenset(shipped_json(INPUT_SCHEMA)["properties"]["features"]["required"])
         self.found = Simulation(snapshot.policy.name, snapshot.fingerprint)
 
     def take(self, decision: Decision, result: Result | None) -> None:
         found = self.found
-        missing = sorted(self._needed - decision.features.keys())
+        missing = missing_features(decision)
         if missing:
             found.left_out[f"recorded without {', '.join(missing[:3])}{', …' if missing[3:] else ''}"] += 1
             return
@@ -145,7 +144,7 @@ class Replay:
     def _decide(self, decision: Decision) -> Decision:
         while self._lessons and self._lessons[-1].at <= decision.at:
             self._trust.learn(self._lessons.pop())
-        facts = _facts(decision, self._snapshot)
+        facts = facts_of(decision, self._snapshot)
         pin = self._pins.get(facts.pin_key, decision.at) if facts.pin_key else None
         moment = turn.Moment(decision.id, decision.at, draw=1.0, pin=pin, trust=self._trust)
         again = turn.decide(facts, self._snapshot, moment)
@@ -178,7 +177,13 @@ class Replay:
             route.examples.append(decision.id)
 
 
-def _facts(decision: Decision, snapshot: Snapshot) -> turn.Facts:
+def missing_features(decision: Decision) -> list[str]:
+    """What policies may ask for and an older engine did not record."""
+    needed = shipped_json(INPUT_SCHEMA)["properties"]["features"]["required"]
+    return sorted(set(needed) - decision.features.keys())
+
+
+def facts_of(decision: Decision, snapshot: Snapshot) -> turn.Facts:
     """What was known of the request, in the words of another catalog. Raises RequestError for a model it lacks."""
     requested = snapshot.catalog.resolve(decision.requested_model)
     if requested is None and decision.requested_model not in turn.ANY_MODEL:

@@ -158,7 +158,7 @@ class Result:
 
 # How an outcome came: somebody said so (API, command line), by a signed link, or read from the conversation. What
 # was said outranks what was read.
-Teller = Literal["told", "link", "evidence"]
+Teller = Literal["told", "link", "evidence", "imported"]
 
 
 @dataclass(frozen=True, slots=True)

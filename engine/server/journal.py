@@ -270,6 +270,17 @@ class Journal:
         """Those about this subject or a part of it, in the order they were told."""
         return await self._ask(lambda connection: _about(connection, about))
 
+    async def told(self) -> list[Outcome]:
+        """Every outcome, in the order they were told."""
+        return await self._ask(
+            lambda connection: _select(connection, OUTCOMES, "rowid > ? ORDER BY rowid", 0)
+        )
+
+    async def lessons_of(self, outcome: str) -> list[Lesson]:
+        """What an outcome taught, whether it still counts or not."""
+        where = "outcome = ? ORDER BY number"
+        return await self._ask(lambda connection: _select(connection, LESSONS, where, outcome))
+
     async def rows(self, query: str, value: Any = None) -> list[Row]:
         """Of a query of one value over the tables above, for reports."""
         values = () if value is None else (value,)

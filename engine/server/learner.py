@@ -22,6 +22,7 @@ from engine.server.precedence import Settled
 from engine.server.withdrawals import Withdrawn, first_touched, withdrawn
 
 LESSONS_A_SNAPSHOT = 1_000
+LOOK_SECONDS = 0.5
 
 
 class Learners:
@@ -86,6 +87,13 @@ class Learners:
             fold_standing(self._state, lessons, self._gone)
             if self._state.lessons - self._saved >= LESSONS_A_SNAPSHOT:
                 await self.save()
+
+    async def follow(self) -> None:
+        """Take in what other processes write to the journal (an import, a rollback), until cancelled."""
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            with suppress(JournalError):  # the journal tells of its troubles itself
+                await self.catch_up()
 
     async def _fold_anew(self) -> None:
         stored = await self._journal.load_learner_state()

@@ -22,6 +22,7 @@ from engine.core.policy import Policy
 from engine.learning.reward import lessons as lessons_of
 from engine.routing.pins import session_of
 from engine.server.engine import LOCAL_IDENTITY, Engine, parse
+from engine.server.journal import Journal
 from engine.server.links import Link
 from engine.server.precedence import Settled, alone, subject_of
 
@@ -58,7 +59,8 @@ async def receive_by_link(engine: Engine, link: Link, raw: bytes, result: str) -
 
 async def _receive(engine: Engine, body: Mapping[str, Any], source: Teller) -> dict[str, Any]:
     outcome = replace(read(body, time.time()), source=source)
-    decisions = await _decisions(engine, outcome)
+    keys = engine.policies.snapshot.policy.pinning.key
+    decisions = await decisions_about(engine.journal, outcome, keys)
     settled = await tell(engine, outcome, decisions)
     if settled.fate == "conflict":
         message = (
@@ -79,7 +81,7 @@ async def tell(
         outcome,
         subject=subject_of(decisions, bool(outcome.session)),
         work_at=max(decision.at for decision in decisions),
-        worth=_worth(policy, outcome),
+        worth=worth_of(policy, outcome),
         valued_by=valued_by,
         remarks=(*outcome.remarks, *remarks),
     )
@@ -115,7 +117,8 @@ def _valued_by(engine: Engine, decision: Decision) -> tuple[Policy, str, tuple[s
     return policy, f"{policy.name}@{serving.fingerprint}", (remark,)
 
 
-def _worth(policy: Policy, outcome: Outcome) -> float | None:
+def worth_of(policy: Policy, outcome: Outcome) -> float | None:
+    """In -1..1; None where no rule of the policy matches."""
     found = policy.reward(turn.outcome_values(outcome))
     if found is None or not math.isfinite(found[1]):
         return None
@@ -188,28 +191,30 @@ def read(body: Mapping[str, Any], now: float) -> Outcome:
     return outcome
 
 
-async def _decisions(engine: Engine, outcome: Outcome) -> list[Decision]:
+async def decisions_about(journal: Journal, outcome: Outcome, keys: Sequence[str]) -> list[Decision]:
+    """Those that an outcome is about, in the order they were made; `keys` are what may name a session. Raises
+    RequestError where there are none."""
     if outcome.decision:
-        return await _task(engine, outcome.decision)
-    for key in engine.policies.snapshot.policy.pinning.key:
+        return await _task(journal, outcome.decision)
+    for key in keys:
         root, _, name = key.partition(".")
         session = session_of(
             [key], {"hints": {}, "features": {}, "identity": LOCAL_IDENTITY, root: {name: outcome.session}}
         )
-        decisions: list[Decision] = await engine.journal.decisions_of_session(session)
+        decisions: list[Decision] = await journal.decisions_of_session(session)
         if decisions:
             return decisions
     raise RequestError(f"no decision of session {outcome.session!r} in the journal", "not_found")
 
 
-async def _task(engine: Engine, id: str) -> list[Decision]:
+async def _task(journal: Journal, id: str) -> list[Decision]:
     """The decisions of the task that this one is of, the newest last; itself where it stands for itself."""
-    decision: Decision | None = await engine.journal.decision(id)
+    decision: Decision | None = await journal.decision(id)
     if decision is None:
         raise RequestError(f"no decision {id!r} in the journal", "not_found")
     if alone(decision):
         return [decision]
-    session: list[Decision] = await engine.journal.decisions_of_session(decision.session)
+    session: list[Decision] = await journal.decisions_of_session(decision.session)
     return [one for one in session if one.task == decision.task and not alone(one)]
 
 
