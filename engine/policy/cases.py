@@ -46,7 +46,8 @@ def _ask_nothing(_: Inputs) -> Mapping[str, bool | None]:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A Trust that believes what a case says: confidence by plan, model or tier, on as many samples as it takes."""
+    """A Trust that believes what a case says: confidence by plan, model or tier, on as many samples as it takes. Of
+    a plan in which somebody has confidence, each next step is taken to be needed in one task of four."""
 
     catalog: Catalog
     confidence: Mapping[str, float]
@@ -65,18 +66,23 @@ class Told:
         if option.steps == (option.name,):
             names.append(self.catalog.models[option.name].tier)
         told = next((self.confidence[name] for name in names if name in self.confidence), None)
-        return Belief(0.0, 0.0) if told is None else Belief(told, float(learner.min_samples))
+        if told is None:
+            return Belief(0.0, 0.0)
+        reach = tuple(0.25**number for number in range(len(option.steps)))
+        return Belief(told, float(learner.min_samples), reach=reach)
 
 
 def check_cases(page: Page, models: Sequence[str], tiers: Sequence[str]) -> Iterator[Problem]:
     """What is wrong with the cases themselves: values no request can have, expectations of what is not there."""
     tests = page.section("tests")
     yield from _check_inputs(page, ("tests", "given"), tests.get("given"))
+    yield from _check_forced(page, ("tests", "given"), tests.get("given"), models)
     rules = [rule["name"] for _, rule in page.items("rules") if "name" in rule]
     plans = tuple(page.section("plans"))
     for index, case in _cases(page):
         path = ("tests", "cases", index)
         yield from _check_inputs(page, (*path, "with"), case.get("with"))
+        yield from _check_forced(page, (*path, "with"), case.get("with"), models)
         for name in case.get("learner") or {}:
             if name not in models and name not in tiers and name not in plans:
                 message = f"there is no model or tier {name!r}"
@@ -209,6 +215,17 @@ def _check_inputs(page: Page, path: Path, written: Mapping[str, Any] | None) -> 
             if wrong:
                 hint = did_you_mean(str(value), fields[name].get("enum", ()))
                 yield page.document.problem(here, "WV503", f"{root}.{name} {wrong}", hint)
+
+
+def _check_forced(
+    page: Page, path: Path, written: Mapping[str, Any] | None, models: Sequence[str]
+) -> Iterator[Problem]:
+    """A client forces a model by its exact name."""
+    name = ((written or {}).get("hints") or {}).get("model")
+    if isinstance(name, str) and name not in models:
+        message = f"there is no model {name!r} to force"
+        hint = did_you_mean(name, models)
+        yield page.document.problem((*path, "hints", "model"), "WV504", message, hint)
 
 
 def _wrong(field: Mapping[str, Any], value: Any) -> str:

@@ -200,16 +200,16 @@ def _check_tier(page: Page, path: Path, name: str, known: Known) -> Iterator[Pro
 
 
 def _check_learners(page: Page) -> Iterator[Problem]:
-    learners = (
-        tuple(page.document.data.get("learners") or ()) if isinstance(page.document.data, Mapping) else ()
-    )
+    written = page.document.data.get("learners")  # also those with mistakes
+    learners = tuple(written) if isinstance(written, Mapping) else ()
+    readable = written is None or isinstance(written, Mapping)
     asked: set[str] = set()
     for index, rule in page.items("rules"):
         action = rule.get("then") or {}
         name = action.get("by")
         if name is not None:
             asked.add(name)
-            if name not in learners:
+            if name not in learners and readable:
                 message = f"there is no learner {name!r}"
                 hint = did_you_mean(name, learners, "declare it under learners")
                 yield page.document.problem(("rules", index, "then", "by"), "WV303", message, hint)
