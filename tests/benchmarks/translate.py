@@ -17,7 +17,9 @@ The share of JSON is measured: what the translation has parsed and written is re
 linear where the exponent is about 1: between 100 KB and 1.6 MB, and between a stream and one sixteen times as long
 with its texts and arguments sixteen times as long.
 
-Times are CPU times of this process, and of several rounds the best: other work on the machine only adds to them.
+Times are CPU times of this process, with the garbage collector set as the engine sets it; of several rounds, in
+passes that lie apart, the best counts, for other work on the machine only adds. What the engine remembers from one
+request of a session to the next, which is its tools' schemas in another vendor's words, is remembered here too.
 """
 
 import argparse
@@ -25,15 +27,16 @@ import json
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from engine import wire
+from engine.app import settle
 from engine.core.catalog import Model, Price
 from engine.core.conversation import (
     Message,
@@ -79,6 +82,7 @@ READ_BYTES = 16 * 1024
 SIZES = (100_000, 400_000, 1_600_000)
 SIZE = SIZES[1]
 LONGER = 16  # how many times as long the long stream is
+PASSES = 4
 
 PROSE = "The parser drops the last token when a line ends in a comment, so `rest` is empty and nothing is raised. "
 SOURCE = 'def step_{n}(state: "State") -> None:\n\tif not state.tokens:  # “empty”\n\t\treturn\n\tstate.at += {n}\n'
@@ -146,6 +150,7 @@ def answer(times: int) -> tuple[Answer, Prompt]:
     return told, prompt
 
 
+@cache
 def streamed(name: str, times: int) -> list[bytes]:
     """The provider's stream, an event each."""
     provider: Provider = PROVIDERS[PLAYED[name]]
@@ -199,6 +204,7 @@ def thought(origin: str, number: int, call: ToolCall) -> tuple[Part, ...]:
     return (Thinking(text, Sealed(origin, data[origin])),) if number % 2 else ()
 
 
+@cache
 def asked(name: str, size: int) -> bytes:
     """A client's request body of about `size` bytes."""
     protocol = PROTOCOLS[NAMES[name]]
@@ -242,21 +248,34 @@ def translate_request(direction: Direction, raw: bytes) -> bytes:
 
 # ---- how it is measured
 
+Work = Callable[[], object]
+Key = tuple[str, str]  # what is measured, and of which direction or protocol
 
-def best(work: Callable[[], object], seconds: float) -> float:
-    """Seconds of CPU time for one run, the best of as many as fit, and of two at least."""
-    found, until = math.inf, time.perf_counter() + seconds
-    rounds = 0
-    while rounds < 2 or time.perf_counter() < until:
-        started = time.process_time()
-        work()
-        found = min(found, time.process_time() - started)
-        rounds += 1
+
+def works(longer: int, sizes: Sequence[int]) -> dict[Key, Work]:
+    """Everything that is to be measured."""
+    short = {name: streamed(name, 1) for name in NAMES}
+    long = {name: streamed(name, longer) for name in NAMES}
+    raw = {(name, size): asked(name, size) for name in NAMES for size in sizes}
+    found: dict[Key, Work] = {}
+    for direction in DIRECTIONS:
+        events, name = short[direction.provider], direction.name
+        found["stream", name] = partial(translate_stream, direction, events)
+        found["stream in reads", name] = partial(translate_stream, direction, in_reads(events))
+        found["long stream", name] = partial(translate_stream, direction, long[direction.provider])
+        found["stream JSON", name] = json_alone(found["stream", name])
+        for size in sizes:
+            found[f"request {size}", name] = partial(
+                translate_request, direction, raw[direction.client, size]
+            )
+        found["request JSON", name] = json_alone(found[f"request {SIZE}", name])
+    for name, events in short.items():
+        found["forwarded", name] = partial(forward_stream, name, events)
     return found
 
 
-def json_seconds(work: Callable[[], object], seconds: float) -> float:
-    """What the JSON alone costs that is parsed and written while `work` is done."""
+def json_alone(work: Work) -> Work:
+    """The JSON that is parsed and written while `work` is done, and nothing else."""
     parsed: list[bytes | str] = []
     written: list[object] = []
     loads, dumps = wire.loads, wire.dumps
@@ -281,82 +300,55 @@ def json_seconds(work: Callable[[], object], seconds: float) -> float:
         for value in written:
             dumps(value)
 
-    return best(again, seconds)
+    return again
+
+
+def measured(found: Mapping[Key, Work], seconds: float, passes: int) -> dict[Key, float]:
+    """Seconds of CPU time for one run of each. The passes lie apart in time, so that a bad moment spoils only one."""
+    spent = dict.fromkeys(found, math.inf)
+    for _ in range(passes):
+        for key, work in found.items():
+            until = time.perf_counter() + seconds / passes
+            first = True
+            while first or time.perf_counter() < until:
+                started = time.process_time()
+                work()
+                spent[key] = min(spent[key], time.process_time() - started)
+                first = False
+    return spent
 
 
 @dataclass(frozen=True, slots=True)
-class StreamFigures:
+class Figures:
     events: float  # a second
     events_in_reads: float
-    json_share: float
-    exponent: float
-
-
-@dataclass(frozen=True, slots=True)
-class RequestFigures:
+    stream_json: float  # share of the time
+    stream_exponent: float
     megabytes: float  # a second
-    json_share: float
-    exponent: float
+    request_json: float
+    request_exponent: float
 
 
-class Streams:
-    """Each provider's stream, and the same sixteen times as long."""
-
-    def __init__(self, longer: int) -> None:
-        self._longer = longer
-        self.short = {name: streamed(name, 1) for name in NAMES}
-        self.long = {name: streamed(name, longer) for name in NAMES}
-
-    def measure(self, direction: Direction, seconds: float) -> StreamFigures:
-        events, long = self.short[direction.provider], self.long[direction.provider]
-        reads = in_reads(events)
-        spent = best(lambda: translate_stream(direction, events), seconds)
-        in_json = json_seconds(lambda: translate_stream(direction, events), seconds / 4)
-        spent_long = best(lambda: translate_stream(direction, long), seconds / 2)
-        return StreamFigures(
-            len(events) / spent,
-            len(events) / best(lambda: translate_stream(direction, reads), seconds / 2),
-            in_json / spent,
-            exponent(spent, spent_long, len(long) / len(events)),
-        )
-
-    def forwarded(self, name: str, seconds: float) -> float:
-        events = self.short[name]
-        return len(events) / best(lambda: forward_stream(name, events), seconds)
-
-
-class Requests:
-    """Each client's request, in three sizes."""
-
-    def __init__(self, sizes: Sequence[int]) -> None:
-        self.raw = {(name, size): asked(name, size) for name in NAMES for size in sizes}
-        self._sizes = sizes
-
-    def measure(self, direction: Direction, seconds: float) -> RequestFigures:
-        spent = {}
-        for size in self._sizes:
-            work = partial(translate_request, direction, self.raw[direction.client, size])
-            spent[size] = best(work, seconds)
-        raw = self.raw[direction.client, SIZE]
-        in_json = json_seconds(lambda: translate_request(direction, raw), seconds / 4)
-        smallest, largest = self._sizes[0], self._sizes[-1]
-        ratio = len(self.raw[direction.client, largest]) / len(self.raw[direction.client, smallest])
-        return RequestFigures(
-            len(raw) / spent[SIZE] / 1e6,
-            in_json / spent[SIZE],
-            exponent(spent[smallest], spent[largest], ratio),
-        )
+def figures(direction: Direction, spent: Mapping[Key, float], longer: int, sizes: Sequence[int]) -> Figures:
+    name, events = direction.name, len(streamed(direction.provider, 1))
+    many = len(streamed(direction.provider, longer))
+    small, large = (len(asked(direction.client, size)) for size in (sizes[0], sizes[-1]))
+    stream, request = spent["stream", name], spent[f"request {SIZE}", name]
+    return Figures(
+        events=events / stream,
+        events_in_reads=events / spent["stream in reads", name],
+        stream_json=spent["stream JSON", name] / stream,
+        stream_exponent=exponent(stream, spent["long stream", name], many / events),
+        megabytes=len(asked(direction.client, SIZE)) / request / 1e6,
+        request_json=spent["request JSON", name] / request,
+        request_exponent=exponent(
+            spent[f"request {sizes[0]}", name], spent[f"request {sizes[-1]}", name], large / small
+        ),
+    )
 
 
 def exponent(less: float, more: float, ratio: float) -> float:
     return math.log(more / less) / math.log(ratio)
-
-
-def rows(
-    streams: Streams, requests: Requests, seconds: float
-) -> Iterator[tuple[Direction, StreamFigures, RequestFigures]]:
-    for direction in DIRECTIONS:
-        yield direction, streams.measure(direction, seconds), requests.measure(direction, seconds)
 
 
 def main() -> None:
@@ -367,28 +359,23 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="once around, to see that it works")
     parser.add_argument("--json", action="store_true", help="end with one line of JSON")
     options = parser.parse_args()
-    seconds = 0.0 if options.quick else options.seconds
+    longer, sizes = (2, SIZES[:2]) if options.quick else (LONGER, SIZES)
 
-    streams, requests = (
-        Streams(2 if options.quick else LONGER),
-        Requests(SIZES[:2] if options.quick else SIZES),
-    )
+    found = works(longer, sizes)
+    settle()
+    spent = measured(found, 0.0 if options.quick else options.seconds, 1 if options.quick else PASSES)
+    table = {direction.name: figures(direction, spent, longer, sizes) for direction in DIRECTIONS}
     heads = f"{'JSON':>5} {'exp.':>5}"
     print(f"{'client > provider':40} {'events/s':>9} {'16 KiB':>9} {heads}   {'MB/s':>6} {heads}")
-    found: dict[str, tuple[StreamFigures, RequestFigures]] = {}
-    for direction, stream, request in rows(streams, requests, seconds):
-        found[direction.name] = stream, request
+    for name, row in table.items():
         print(
-            f"{direction.name:40} {stream.events:9,.0f} {stream.events_in_reads:9,.0f} {stream.json_share:5.0%} "
-            f"{stream.exponent:5.2f}   {request.megabytes:6.1f} {request.json_share:5.0%} {request.exponent:5.2f}",
-            flush=True,
+            f"{name:40} {row.events:9,.0f} {row.events_in_reads:9,.0f} {row.stream_json:5.0%} "
+            f"{row.stream_exponent:5.2f}   {row.megabytes:6.1f} {row.request_json:5.0%} {row.request_exponent:5.2f}"
         )
-    forwarded = {name: streams.forwarded(name, seconds) for name in NAMES}
-    print(
-        "\nforwarded as they are: "
-        + ", ".join(f"{name} {rate:,.0f} events/s" for name, rate in forwarded.items())
-    )
-    line = summary(found, forwarded)
+    forwarded = {name: len(streamed(name, 1)) / spent["forwarded", name] for name in NAMES}
+    rates = ", ".join(f"{name} {rate:,.0f} events/s" for name, rate in forwarded.items())
+    print(f"\nforwarded as they are: {rates}")
+    line = summary(table, forwarded)
     print(
         f"the least: {line['min_events_per_second']:,} events/s (aim 60,000), {line['min_mb_per_second']} MB/s "
         f"(aim 60); exponents at most {line['max_exponent']['stream']} and {line['max_exponent']['request']}"
@@ -397,28 +384,23 @@ def main() -> None:
         print(json.dumps(line))
 
 
-def summary(
-    found: dict[str, tuple[StreamFigures, RequestFigures]], forwarded: dict[str, float]
-) -> dict[str, Any]:
-    streams = {name: stream for name, (stream, _) in found.items()}
-    requests = {name: request for name, (_, request) in found.items()}
+def summary(table: Mapping[str, Figures], forwarded: Mapping[str, float]) -> dict[str, Any]:
+    rows = table.values()
     return {
-        "events_per_second": {name: round(figures.events) for name, figures in streams.items()},
-        "events_per_second_16kib": {
-            name: round(figures.events_in_reads) for name, figures in streams.items()
-        },
+        "events_per_second": {name: round(row.events) for name, row in table.items()},
+        "events_per_second_16kib": {name: round(row.events_in_reads) for name, row in table.items()},
         "events_per_second_forwarded": {name: round(rate) for name, rate in forwarded.items()},
-        "mb_per_second": {name: round(figures.megabytes, 1) for name, figures in requests.items()},
+        "mb_per_second": {name: round(row.megabytes, 1) for name, row in table.items()},
         "json_share": {
-            "stream": round(sum(figures.json_share for figures in streams.values()) / len(streams), 3),
-            "request": round(sum(figures.json_share for figures in requests.values()) / len(requests), 3),
+            "stream": round(sum(row.stream_json for row in rows) / len(rows), 3),
+            "request": round(sum(row.request_json for row in rows) / len(rows), 3),
         },
         "max_exponent": {
-            "stream": round(max(figures.exponent for figures in streams.values()), 2),
-            "request": round(max(figures.exponent for figures in requests.values()), 2),
+            "stream": round(max(row.stream_exponent for row in rows), 2),
+            "request": round(max(row.request_exponent for row in rows), 2),
         },
-        "min_events_per_second": round(min(figures.events for figures in streams.values())),
-        "min_mb_per_second": round(min(figures.megabytes for figures in requests.values()), 1),
+        "min_events_per_second": round(min(row.events for row in rows)),
+        "min_mb_per_second": round(min(row.megabytes for row in rows), 1),
     }
 
 
