@@ -20,6 +20,7 @@ from engine.snapshot import Snapshot
 
 SQLITE = b"SQLite format 3\0"
 COLUMNS = ("task", "model", "score")
+WIDE = " score"
 MOST_COMPLAINTS = 5
 WORDS = {"true": "1", "false": "0"}  # how tables say solved
 
@@ -94,7 +95,7 @@ def _mean(values: Sequence[float]) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A line of a table of results."""
+    """What a table of results says of a model on a task."""
 
     task: str
     signature: str
@@ -104,17 +105,20 @@ class Row:
 
 
 def read_results(path: Path) -> list[Row]:
+    """A line for each task and model (columns `model`, `score`), or for each task (`<model> score` for each). Raises
+    RequestError with what is wrong, by line."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
-        lacking = [column for column in COLUMNS if column not in (reader.fieldnames or ())]
+        columns = reader.fieldnames or ()
+        models = [column.removesuffix(WIDE) for column in columns if column.endswith(WIDE)]
+        lacking = [column for column in COLUMNS[: 1 if models else None] if column not in columns]
         if lacking:
-            raise RequestError(
-                f"{path}:1: no column {lacking[0]!r}; it takes {', '.join(COLUMNS)}, family, cost_usd"
-            )
+            takes = f"it takes {', '.join(COLUMNS)}, and family and cost_usd where there are any"
+            raise RequestError(f"{path}:1: no column {lacking[0]!r}; {takes}")
         rows, complaints = list[Row](), list[str]()
         for told in reader:
             try:
-                rows.append(_row(told))
+                rows += [_row(one) for one in (_unfolded(told, models) if models else (told,))]
             except ValueError as error:
                 complaints.append(f"{path}:{reader.line_num}: {error}")
     if complaints:
@@ -122,6 +126,15 @@ def read_results(path: Path) -> list[Row]:
         rest = [f"and {more} more"] if more > 0 else []
         raise RequestError("\n".join([*complaints[:MOST_COMPLAINTS], *rest]))
     return rows
+
+
+def _unfolded(told: Mapping[str, str | None], models: Sequence[str]) -> list[Mapping[str, str | None]]:
+    """A line that speaks of all models as a line for each that has a score."""
+    return [
+        {**told, "model": model, "score": told[f"{model}{WIDE}"], "cost_usd": told.get(f"{model} cost_usd")}
+        for model in models
+        if told[f"{model}{WIDE}"]
+    ]
 
 
 def _row(told: Mapping[str, str | None]) -> Row:

@@ -202,26 +202,6 @@ def test_a_table_of_results_gives_a_start_and_can_be_taken_back(
     assert shown(weave)["beliefs"] == before["beliefs"]
 
 
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ("task,model\na,large\n", "results.csv:1: no column 'score'"),
-        ("task,model,score\na,large,2\nb,large,\n", "results.csv:2: score is a number from 0 to 1, not '2'"),
-        ("task,model,score\n,large,1\n", "task and model are not empty"),
-        ("task,model,score,cost_usd\na,large,1,-3\n", "cost_usd is a number of 0 or more"),
-        ("task,model,score,signature\na,large,1,x/y\n", "signatures of 2 parts, and picker has 1"),
-        ("task,model,score\na,nobody,1\n", "teaches nothing; no model 'nobody' in the catalog"),
-    ],
-)
-def test_a_table_that_does_not_hold_is_told_by_line(
-    weave: Weave, journal: Path, tmp_path: Path, text: str, says: str
-) -> None:
-    file = tmp_path / "results.csv"
-    file.write_text(text)
-    ran = weave("learn", "import", file)
-    assert (ran.code, says in ran.err) == (2, True), ran.err
-
-
 def test_without_a_journal_it_says_what_to_do(weave: Weave, policies: Path) -> None:
     for words in (("show",), ("export",), ("rollback", "--to", "3")):
         ran = weave("learn", *words)
