@@ -98,6 +98,11 @@ def check_cases(page: Page, models: Sequence[str], tiers: Sequence[str]) -> Iter
                 )
 
 
+def usual_inputs(said: Mapping[str, Any], catalog: Catalog) -> dict[str, dict[str, Any]]:
+    """A whole request of which only this is known; the rest is what a request has that is nothing special."""
+    return _inputs({}, said, catalog)
+
+
 def run_cases(page: Page, catalog: Catalog, decide: Decide, ask: Ask = _ask_nothing) -> Iterator[Problem]:
     """What the cases found: expectations that do not hold, rules that no case fires, conditions that no case finds
     both true and false. Call it for cases without problems of their own."""
