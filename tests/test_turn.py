@@ -31,12 +31,13 @@ class Sure:
     """Trust with the same belief in every model, apart from those it is told about."""
 
     def __init__(self, confidence: float = 0.5, samples: float = 0.0) -> None:
-        self._belief = Belief(confidence, samples)
+        self._told = confidence, samples
 
     def beliefs(
         self, learner: Learner, task: Task, options: Sequence[Option], against: Option
     ) -> Sequence[Belief]:
-        return [self._belief for _ in options]
+        reaches = [tuple(0.25**number for number in range(len(option.steps))) for option in options]
+        return [Belief(*self._told, reach=reach) for reach in reaches]
 
 
 def body(**fields: Any) -> dict[str, Any]:

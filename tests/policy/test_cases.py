@@ -141,9 +141,14 @@ def test_learners_believe_what_the_case_says() -> None:
         Option("big", ("big",)),
         Option("both", ("little", "big")),
     )
-    assert told.beliefs(learner, Task(), [little, big], big) == [Belief(0.8, 30), Belief(0.7, 30)]
+    assert told.beliefs(learner, Task(), [little, big], big) == [
+        Belief(0.8, 30, reach=(1.0,)),
+        Belief(0.7, 30, reach=(1.0,)),
+    ]
     assert Told(CATALOG, {}).beliefs(learner, Task(), [little], big) == [Belief(0.0, 0.0)]
-    assert Told(CATALOG, {"both": 0.9}).beliefs(learner, Task(), [both], big) == [Belief(0.9, 30)]
+    assert Told(CATALOG, {"both": 0.9}).beliefs(learner, Task(), [both], big) == [
+        Belief(0.9, 30, reach=(1.0, 0.25))
+    ]
 
 
 @pytest.mark.parametrize(
