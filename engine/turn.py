@@ -5,8 +5,8 @@
     attempts  the decision becomes calls, one after another, until one serves
     lessons   an outcome, told later, becomes what the learners take from it
 
-Strongest first: guard > forced model > escalation > pin > rule > learner > default. The policy is always asked,
-because a guard or an escalation may outrank the pin, and because a pinned turn still teaches its learner.
+Strongest first: guard > forced model > sealed data > escalation > pin > rule > learner > default. The policy is
+always asked, because a guard or an escalation may outrank the pin, and because a pinned turn still teaches its learner.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +19,7 @@ from engine.core.conversation import Request, Text
 from engine.core.decision import Candidate, Decision, Lesson, Outcome, Step
 from engine.core.errors import RequestError, UnservableError
 from engine.core.evidence import TaskEvidence, Tasks
+from engine.core.lineage import Lineages, Tie
 from engine.core.policy import Clock, Inputs, Verdict
 from engine.core.ports import Pin, Trust, Ways
 from engine.features import features, hints, survey
@@ -27,8 +28,10 @@ from engine.protocols import PROTOCOLS
 from engine.protocols.carrying import carriers, unfit
 from engine.protocols.shape import Protocol
 from engine.protocols.speaking import spoken
+from engine.protocols.ties import tie_of
 from engine.routing.eligible import Pool, eligible
-from engine.routing.failover import ALL_WELL, Attempts, failover
+from engine.routing.failover import ALL_WELL, Attempts, Hold, failover
+from engine.routing.holding import MemoryLineages, held, holders, known_origin, serves
 from engine.routing.pins import follows_pin, session_of
 from engine.routing.steps import next_step, since
 from engine.routing.targets import chain, forced, named, rises
@@ -36,6 +39,8 @@ from engine.snapshot import Snapshot
 
 # Clients that leave the choice to the engine ask for one of these.
 ANY_MODEL = frozenset({"auto", "weave"})
+
+NOTHING_KNOWN: Lineages = MemoryLineages(0)
 
 NO_TASKS = Tasks(TaskEvidence(0))
 
@@ -73,6 +78,7 @@ class Moment:
     pin: Pin | None
     trust: Trust
     clock: Clock | None = None  # what a policy's deadline goes by; without one there is none
+    lineages: Lineages = NOTHING_KNOWN
 
 
 def read(
@@ -107,7 +113,55 @@ def decide(facts: Facts, snapshot: Snapshot, moment: Moment) -> Decision:
         choice, rule = _strongest(facts, verdict, pool, snapshot, moment)
     except UnservableError as error:
         raise _with_remedy(error, facts.request, lost, snapshot) from error
-    return _decision(facts, verdict, choice, rule, pool, snapshot, moment)
+    tie = tie_of(facts.request)
+    if tie is None:
+        return _decision(facts, verdict, choice, rule, pool, snapshot, moment)
+    choice, rule, hold, reachable = _held(tie, facts, verdict, (choice, rule), pool, snapshot, moment)
+    decision = _decision(facts, verdict, choice, rule, reachable, snapshot, moment)
+    return replace(decision, held=hold.endpoints, held_fast=hold.fast)
+
+
+def _held(
+    tie: Tie,
+    facts: Facts,
+    verdict: Verdict,
+    chosen: tuple[Choice, str],
+    pool: Pool,
+    snapshot: Snapshot,
+    moment: Moment,
+) -> tuple[Choice, str, Hold, Pool]:
+    """The choice where sealed data has a say: that of a higher rank stands, any other is made among the models that
+    its origin serves. The pool is what failover may go on with."""
+    choice, rule = chosen
+    features, identity = facts.inputs["features"], facts.inputs["identity"]
+    known = known_origin(tie, facts.session, features, identity, moment.lineages)
+    endpoints = holders(tie, known, snapshot.catalog)
+    among = held(pool, endpoints, tie)
+    hold = Hold(endpoints if among.models or tie.fast else (), tie.fast)
+    if serves(choice.model, endpoints):
+        return choice, rule, hold, among if tie.fast else pool
+    if choice.source in ("guard", "forced") or not among.models:
+        if tie.fast:
+            raise RequestError(_nobody_has(tie, choice if among.models else None))
+        return choice, rule, Hold(), pool
+    choice, rule = _strongest(facts, verdict, among, snapshot, moment)
+    before = snapshot.catalog.models.get(known.model) if known is not None else None
+    model = (
+        before if before is not None and before in among and choice.source != "escalation" else choice.model
+    )
+    reason = f"{tie.place} holds the provider: {tie.what}"
+    return (
+        replace(choice, model=model, source="sealed", reason=reason),
+        rule,
+        hold,
+        among if tie.fast else pool,
+    )
+
+
+def _nobody_has(tie: Tie, choice: Choice | None) -> str:
+    who = f"{choice.model.name}, which this request has to go to," if choice is not None else "no model here"
+    verb = "is not served there" if choice is not None else "is served there and can carry this request"
+    return f"{tie.place}: {tie.what}, and {who} {verb}; send the whole conversation instead"
 
 
 def _spoken_at(endpoint: Endpoint) -> Protocol:
@@ -130,7 +184,8 @@ def _with_remedy(
 
 def attempts(decision: Decision, snapshot: Snapshot, now: float, ways: Ways = ALL_WELL) -> Attempts:
     rules = snapshot.policy.failover
-    return failover(decision.targets, snapshot.catalog, rules, decision.attempts, now, ways)
+    hold = Hold(decision.held, decision.held_fast)
+    return failover(decision.targets, snapshot.catalog, rules, decision.attempts, now, ways, hold)
 
 
 def lessons(
@@ -271,7 +326,7 @@ def _candidates(choice: Choice, pool: Pool) -> tuple[Candidate, ...]:
 
 def _trace(verdict: Verdict, choice: Choice, pool: Pool) -> tuple[Step, ...]:
     excluded = (Step("eligible", model, "skipped", why) for model, why in pool.excluded.items())
-    if choice.source in ("forced", "escalation", "pin"):
+    if choice.source in ("forced", "sealed", "escalation", "pin"):
         return (*verdict.trace, *excluded, Step(choice.source, choice.model.name, "matched", choice.reason))
     if choice.capped:
         return (*verdict.trace, *excluded, Step("cap", choice.capped, "skipped", choice.reason))

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from engine import turn
-from engine.core.decision import Decision, Outcome, Served
-from engine.core.errors import RequestError, UnservableError
+from engine.core.decision import Decision, Failed, Outcome, Served
+from engine.core.errors import Fault, RequestError, UnservableError
+from engine.core.lineage import Lineage
 from engine.core.policy import Learner
 from engine.core.ports import Belief, Option, Pin, Task
 from engine.protocols import PROTOCOLS
+from engine.routing.holding import MemoryLineages
 from engine.routing.pins import pin_after
 from engine.snapshot import Snapshot, build
 
@@ -99,7 +101,7 @@ def test_a_pin_outranks_rules(snapshot: Snapshot) -> None:
     assert decision.reason == "the session keeps haiku"
 
 
-FAILING = [
+FAILING: list[dict[str, Any]] = [
     {"role": "user", "content": "Fix it."},
     *(
         message
@@ -315,3 +317,113 @@ def test_a_deadline_goes_by_the_moments_clock(snapshot: Snapshot) -> None:
     assert (decision.rule, decision.source) == ("confidential-stays-local", "guard")
     in_time = turn.Moment("d1", 1000.0, 0.99, None, Sure(), clock=lambda: 0.0)
     assert turn.decide(facts, hurried, in_time).rule == "default"
+
+
+# -- sealed data: below a guard and a forced model, above everything else
+
+THOUGHT = {"type": "thinking", "thinking": "hm", "signature": "c2ln"}
+LOOP = [
+    {"role": "user", "content": "Fix it."},
+    {"role": "assistant", "content": [THOUGHT, {"type": "tool_use", "id": "t", "name": "Edit", "input": {}}]},
+    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "ok"}]},
+]
+
+
+def test_an_open_loop_of_signed_thinking_outranks_a_pin(snapshot: Snapshot) -> None:
+    decision = decide(snapshot, {"messages": LOOP, "tools": [TOOL]}, pin="gpt")
+    assert (decision.model, decision.source, decision.held_fast) == ("opus", "sealed", False)
+    assert decision.held == ("anthropic",)
+    assert decision.reason.startswith("messages[1].content[0] holds the provider")
+    assert [step.name for step in decision.trace if step.kind == "sealed"] == ["opus"]
+    closed = [*LOOP, {"role": "assistant", "content": "done"}, {"role": "user", "content": "thanks"}]
+    assert decide(snapshot, {"messages": closed, "tools": [TOOL]}, pin="gpt").model == "gpt"
+
+
+def test_an_escalation_within_the_provider_is_an_escalation(snapshot: Snapshot) -> None:
+    failing = [
+        {**message, "content": [THOUGHT, *message["content"]]} if message["role"] == "assistant" else message
+        for message in FAILING
+    ]
+    up = decide(snapshot, {"messages": failing, "tools": [TOOL]}, pin="haiku")
+    assert (up.model, up.source, up.held) == ("opus", "escalation", ("anthropic",))
+
+
+def test_a_guard_and_a_forced_model_outrank_sealed_data_that_can_be_left_behind(snapshot: Snapshot) -> None:
+    fields = {"messages": LOOP, "tools": [TOOL]}
+    assert decide(snapshot, fields, headers={"x-weave-model": "gpt"}).source == "forced"
+    here = decide(snapshot, fields, headers={"x-weave-private": "1"})
+    assert (here.model, here.source, here.held) == ("local", "guard", ())
+
+
+def codex(
+    snapshot: Snapshot,
+    lineages: Mapping[str, Lineage],
+    headers: Mapping[str, str] | None = None,
+    **fields: Any,
+) -> Decision:
+    asked = {"model": "gpt", "input": [{"role": "user", "content": "and?"}], **fields}
+    request = PROTOCOLS["openai-responses"].read_request(asked, json.dumps(asked).encode())
+    facts = turn.read(request, headers or {}, IDENTITY, snapshot)
+    endpoints = dict(snapshot.catalog.endpoints)
+    endpoints["openai"] = replace(endpoints["openai"], protocol="openai-responses")
+    snapshot = replace(snapshot, catalog=replace(snapshot.catalog, endpoints=endpoints))
+    store = MemoryLineages()
+    for key, lineage in lineages.items():
+        store.put(key, lineage)
+    return turn.decide(facts, snapshot, turn.Moment("d1", 1000.0, 0.99, None, Sure(), lineages=store))
+
+
+def test_a_stored_reply_goes_to_the_one_who_keeps_it_and_to_nobody_else(snapshot: Snapshot) -> None:
+    kept = Lineage(snapshot.catalog.endpoints["openai"].origin, "gpt")
+    known = {"reply/ann/resp_1": kept}
+    decision = codex(snapshot, known, previous_response_id="resp_1", model="opus")
+    assert (decision.model, decision.source) == ("gpt", "sealed")
+    assert (decision.held, decision.held_fast) == (("openai",), True)
+    assert set(targets_of(decision, snapshot)) == {"openai"}
+
+
+def targets_of(decision: Decision, snapshot: Snapshot) -> list[str]:
+    """Every endpoint that is tried, where each fails."""
+    attempts = turn.attempts(decision, snapshot, 0.0)
+    tried: list[str] = []
+    try:
+        attempt = next(attempts)
+        while True:
+            tried.append(attempt.endpoint.name)
+            attempt = attempts.send((Failed(Fault("overloaded", "busy", origin="provider")), 1.0))
+    except StopIteration:
+        return tried
+
+
+@pytest.mark.parametrize(
+    "headers", [{"x-weave-model": "haiku"}, {"x-weave-private": "1"}], ids=["forced", "guard"]
+)
+def test_a_stored_reply_that_a_higher_rank_sends_elsewhere_is_refused_and_named(
+    snapshot: Snapshot, headers: dict[str, str]
+) -> None:
+    with pytest.raises(RequestError, match=r"previous_response_id: .*send the whole conversation instead"):
+        codex(snapshot, {}, headers, previous_response_id="resp_1")
+
+
+def test_a_reply_that_nobody_keeps_cannot_be_gone_on_from(snapshot: Snapshot) -> None:
+    known = {"reply/ann/d0123": Lineage("", "opus")}
+    with pytest.raises(RequestError, match=r"previous_response_id: .*no model here"):
+        codex(snapshot, known, previous_response_id="d0123")
+
+
+def test_a_compacted_history_is_refused_where_nobody_can_open_it(snapshot: Snapshot) -> None:
+    claude = {name: model for name, model in snapshot.catalog.models.items() if name == "haiku"}
+    alone = replace(snapshot, catalog=replace(snapshot.catalog, models=claude, aliases={}))
+    loose: dict[str, Any] = {"input": [{"type": "compaction", "encrypted_content": "z"}], "model": "haiku"}
+    with pytest.raises((RequestError, UnservableError), match="compaction"):
+        codex(alone, {}, **loose)
+
+
+def test_encrypted_reasoning_keeps_its_address_and_key_whatever_a_rule_says(
+    snapshot: Snapshot,
+) -> None:  # G53
+    secret = {"type": "reasoning", "id": "rs_1", "summary": [], "encrypted_content": "xyz"}
+    history = [{"role": "user", "content": "hi"}, secret, {"role": "user", "content": "and?"}]
+    decision = codex(snapshot, {}, {"x-weave-task": "title"}, input=history, store=False)
+    assert decision.held == ("openai",)
+    assert snapshot.catalog.models[decision.model].served_by[0].endpoint == "openai"

@@ -23,6 +23,7 @@ Obstacle = Literal[
     "eligible",  # it cannot carry the request
     "guard",
     "forced",
+    "sealed",
     "escalation",
     "pin",
     "cap",  # dearer than what the client asked for
@@ -77,6 +78,8 @@ def _obstacle(model: str, decision: Decision) -> tuple[Obstacle, str]:
             return "guard", f"the guard {rule} allows only {chosen} here, whatever else is wanted"
         case "forced":
             return "forced", f"the client forced {chosen}"
+        case "sealed":
+            return "sealed", f"only {chosen} could go on here: {decision.reason}"
         case "escalation":
             return "escalation", f"the rule {rule} escalated the session to {chosen}: {decision.reason}"
         case "pin":

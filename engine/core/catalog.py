@@ -23,6 +23,11 @@ class Endpoint:
     dialect: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
+    @property
+    def origin(self) -> str:
+        """Whose it is: what one address and key sealed, no other can read."""
+        return f"{self.base_url} {self.api_key_env}"
+
 
 @dataclass(frozen=True, slots=True)
 class Binding:

@@ -19,7 +19,7 @@ from engine.core.evidence import Grounds, TaskVerdict
 from engine.core.reply import StopReason, Usage
 
 # Where a decision came from, strongest first: each outranks those after it.
-Source = Literal["guard", "forced", "escalation", "pin", "rule", "learner", "default"]
+Source = Literal["guard", "forced", "sealed", "escalation", "pin", "rule", "learner", "default"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,7 @@ class Step:
         "rule",
         "default",
         "forced",
+        "sealed",
         "escalation",
         "pin",
         "eligible",
@@ -84,6 +85,10 @@ class Decision:
     effort: str = ""
     propensity: float = 1.0  # the chance this choice had, for learning from it later
     attempts: int = 1  # how many calls failover may make
+    held: tuple[
+        str, ...
+    ] = ()  # the endpoints that can read what the request has sealed; they are tried first
+    held_fast: bool = False  # whether nobody else may be tried
     features: Mapping[str, Any] = field(default_factory=dict)
     hints: Mapping[str, Any] = field(default_factory=dict)
     candidates: tuple[Candidate, ...] = ()

@@ -20,6 +20,7 @@ from engine.core.errors import LossError, RequestError
 from engine.protocols.forward import REMOVE, forward
 from engine.protocols.placeholders import placeheld
 from engine.protocols.shape import Protocol, Repairs
+from engine.protocols.ties import estranged
 
 SHOWN = 5  # losses that an error names
 
@@ -42,8 +43,10 @@ def outbound(
     model_id: str,
     effort: str,
     lossy: Lossy = AS_USUAL,
+    before: int = 0,
 ) -> Outbound:
-    """`model_id` is the model's name at the provider; `effort` overrides the client's reasoning effort if set.
+    """`model_id` is the model's name at the provider; `effort` overrides the client's reasoning effort if set; what
+    is sealed in this protocol in the first `before` messages was sealed by another provider of it.
 
     Raises RequestError where the request nests deeper than JSON can be written, LossError where it would lose what
     `lossy` does not allow.
@@ -52,6 +55,8 @@ def outbound(
     whole = request
     if lossy.content == "report":
         request = placeheld(request, protocol.name, model, let_go)
+    if before:
+        request = estranged(request, protocol.name, before, let_go)
     if request is whole and request.protocol == protocol.name:
         out = _forwarded(request, protocol, model, model_id, effort)
     else:

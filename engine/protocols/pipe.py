@@ -19,7 +19,8 @@ from engine.protocols.tool_names import told_events, told_reply
 class Pipe(Shape):
     """`content_started`: the client has something no other model may replace. `ended`: nothing more will come.
     `fault`: how the stream failed. `usage` is None until the provider gave any. `losses`: what of the reply so far
-    its client was not told as the provider said it."""
+    its client was not told as the provider said it. `reply_id`: the provider's name of the reply, where the client
+    is told it."""
 
     @property
     def content_started(self) -> bool: ...
@@ -33,6 +34,8 @@ class Pipe(Shape):
     def usage(self) -> Usage | None: ...
     @property
     def losses(self) -> tuple[Loss, ...]: ...
+    @property
+    def reply_id(self) -> str: ...
 
     def feed(self, chunk: bytes) -> bytes: ...
     def close(self) -> bytes:
@@ -80,6 +83,10 @@ class Forwarding:
     def losses(self) -> tuple[Loss, ...]:
         return ()
 
+    @property
+    def reply_id(self) -> str:
+        return self._tap.id
+
     def feed(self, chunk: bytes) -> bytes:
         self._tap.feed(chunk)
         if self._tap.unreadable:
@@ -108,6 +115,7 @@ class Translation:
         self._writer = client.event_writer(context)
         self._renamed = context.renamed
         self._arguments = ArgumentRepair(context.tools)
+        self.reply_id = ""
         self.content_started = False
         self.ended = False
         self.fault: Fault | None = None

@@ -37,11 +37,12 @@ class Writer(Stage[Event, bytes], Shape):
 class Tap(Shape):
     """Listens to a stream that is handed on unread, and reads only what the engine must know.
 
-    `content_started` is `has_content` of what passed; `ended` says that the provider came to an end of its
-    own, good or bad; `stop` and `usage` are there once told; `fault` is why the stream failed. `close` says
+    `id` is the reply's; `content_started` is `has_content` of what passed; `ended` says that the provider came to an
+    end of its own, good or bad; `stop` and `usage` are there once told; `fault` is why the stream failed. `close` says
     that the bytes are over, which is a fault where the stream had not ended.
     """
 
+    id: str
     content_started: bool
     ended: bool
     stop: Stop | None

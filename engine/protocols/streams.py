@@ -141,6 +141,7 @@ class ReaderTap:
     def __init__(self, reader: StreamReader, skip: Callable[[bytes], bool]) -> None:
         reader.skip = skip
         self._reader = reader
+        self.id = ""
         self.content_started = False
         self.ended = False
         self.stop: Stop | None = None
@@ -164,7 +165,7 @@ class ReaderTap:
     def _note(self, events: list[Event]) -> None:
         for event in events:
             if isinstance(event, Started):
-                self.usage = event.usage
+                self.id, self.usage = event.id, event.usage
             elif isinstance(event, Stopped):
                 self.stop, self.usage, self.ended = event.stop, event.usage, True
             elif isinstance(event, Broke):

@@ -17,6 +17,7 @@ its fault is shown only where no other tells more.
 """
 
 from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass
 
 from engine.core.catalog import Binding, Catalog, Model
 from engine.core.decision import Attempt, AttemptEnd, Failed
@@ -55,8 +56,25 @@ class AllWell:
 ALL_WELL = AllWell()
 
 
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The endpoints that can read what a request has sealed. They are tried first; `fast` says that nobody else is."""
+
+    endpoints: tuple[str, ...] = ()
+    fast: bool = False
+
+
+FREE = Hold()
+
+
 def failover(
-    targets: Sequence[str], catalog: Catalog, rules: Failover, most: int, now: float, ways: Ways = ALL_WELL
+    targets: Sequence[str],
+    catalog: Catalog,
+    rules: Failover,
+    most: int,
+    now: float,
+    ways: Ways = ALL_WELL,
+    hold: Hold = FREE,
 ) -> Attempts:
     """Yields at most `most` attempts within the deadline; returns None once one served, else the fault to show."""
     deadline = now + rules.deadline_seconds
@@ -65,7 +83,7 @@ def failover(
     needs_context_above = 0
     number = 0
     closed: list[Attempt] = []
-    for attempt in _in_order(targets, catalog, ways, now):
+    for attempt in _in_order(targets, catalog, ways, now, hold):
         if attempt.model.context_tokens <= needs_context_above:
             continue
         if not ways.admits(attempt.binding, rules.breaker, now):
@@ -102,9 +120,19 @@ def worth_another(fault: Fault, rules: Failover) -> bool:
     return CAUSES.get(fault.kind) in rules.retry_on
 
 
-def _in_order(targets: Sequence[str], catalog: Catalog, ways: Ways, now: float) -> Iterator[Attempt]:
-    """Every way to reach every target: all of a model's, then the next model's."""
+def _in_order(
+    targets: Sequence[str], catalog: Catalog, ways: Ways, now: float, hold: Hold
+) -> Iterator[Attempt]:
+    """Every way to reach every target: all of a model's, then the next model's. Those at endpoints that hold the
+    request come before all others."""
+    others: list[Attempt] = []
     for name in targets:
         model = catalog.models[name]
         for binding in ways.order(model, now):
-            yield Attempt(0, model, binding, catalog.endpoints[binding.endpoint])
+            attempt = Attempt(0, model, binding, catalog.endpoints[binding.endpoint])
+            if not hold.endpoints or binding.endpoint in hold.endpoints:
+                yield attempt
+            else:
+                others.append(attempt)
+    if not hold.fast:
+        yield from others

@@ -40,7 +40,7 @@ def pin_after(
 
     Guards and forced models speak for one request and pin nothing.
     """
-    if not decision.session or not follows_pin(features) or decision.source in ("guard", "forced"):
+    if not decision.session or not follows_pin(features) or decision.source in ("guard", "forced", "sealed"):
         return None
     expires = now + pinning.ttl_seconds
     if not decision.plan:

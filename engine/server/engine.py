@@ -9,14 +9,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from engine import rollout, turn, wire
+from engine.core.catalog import Endpoint
 from engine.core.conversation import Request
 from engine.core.decision import Decision, Result
 from engine.core.errors import RequestError
+from engine.core.lineage import Lineage, Lineages
 from engine.core.ports import Pin, PinStore
 from engine.protocols.shape import Protocol
+from engine.protocols.ties import RESPONSES, keeps_replies
 from engine.rollout import Trial, trial_of
 from engine.routing.balance import Balance
 from engine.routing.health import Health
+from engine.routing.holding import MemoryLineages, foreign_before, lineage_after, lineage_key, reply_key
 from engine.routing.pins import follows_pin, pin_after
 from engine.routing.tasks import Finished, TaskBook
 from engine.server.journal import Journal
@@ -68,6 +72,7 @@ class Engine:
     running: int = 0  # requests under way
     draining: bool = False
     ids: Ids = field(default_factory=Ids)
+    lineages: Lineages = field(default_factory=MemoryLineages)
     health: Health = field(default_factory=Health)
     balance: Balance = field(default_factory=Balance)
     tasks: TaskBook = field(default_factory=TaskBook)
@@ -114,6 +119,7 @@ async def decide(
         pin=_pin(engine, facts, now),
         trust=engine.learners,
         clock=time.perf_counter,
+        lineages=engine.lineages,
     )
     trial = current_trial(engine)
     if trial is None:
@@ -177,9 +183,11 @@ def _enter(engine: Engine, facts: turn.Facts, now: float) -> tuple[int, Finished
     return engine.tasks.enter(facts.session, features["first_user_hash"], facts.tasks, now)
 
 
-def conclude(engine: Engine, decided: Decided, result: Result) -> None:
-    """Keep how a request ended, and count it for the policy that decided it."""
+def conclude(engine: Engine, decided: Decided, result: Result, reply: str = "") -> None:
+    """Keep how a request ended and who may read what is sealed in its answer, and count it for the policy that
+    decided it. `reply` is the provider's name of the answer, where the client was told it."""
     engine.journal.record(result)
+    _put_lineage(engine, decided, result, reply)
     if decided.trial is not None and decided.tried is not None:
         _log_stop(engine, decided.trial, decided.trial.record(decided.tried.arm, result))
 
@@ -196,6 +204,29 @@ def _put_pin(engine: Engine, facts: turn.Facts, decision: Decision, snapshot: Sn
     pin = pin_after(decision, features, snapshot.policy.pinning, decision.at, held)
     if pin is not None:
         engine.pins.put(facts.pin_key, pin)
+
+
+def _put_lineage(engine: Engine, decided: Decided, result: Result, reply: str) -> None:
+    facts, request = decided.facts, decided.request
+    endpoint = decided.snapshot.catalog.endpoints.get(result.endpoint)
+    if endpoint is None:  # nothing was answered
+        return
+    key = lineage_key(facts.session, facts.inputs["features"], endpoint.protocol)
+    if key:
+        known = engine.lineages.get(key)
+        engine.lineages.put(key, lineage_after(known, endpoint, result.model, len(request.messages)))
+    if request.protocol == RESPONSES and keeps_replies(request.body):
+        # A reply that was written anew goes by the decision's id, and nobody keeps it.
+        known_as, origin = (reply, endpoint.origin) if reply else (decided.decision.id, "")
+        engine.lineages.put(reply_key(facts.inputs["identity"], known_as), Lineage(origin, result.model))
+
+
+def before_of(engine: Engine, decided: Decided, endpoint: Endpoint) -> int:
+    """How many of the conversation's first messages another provider of the endpoint's protocol sealed."""
+    facts = decided.facts
+    key = lineage_key(facts.session, facts.inputs["features"], endpoint.protocol)
+    known = engine.lineages.get(key) if key else None
+    return foreign_before(known, endpoint, len(decided.request.messages))
 
 
 def _log_stop(engine: Engine, trial: Trial, why: str) -> None:

@@ -32,7 +32,7 @@ from engine.protocols.tool_names import clients_names
 from engine.routing.ways import RequestWays
 from engine.server import losses
 from engine.server.answer import Answer, header_value
-from engine.server.engine import Decided, Engine, conclude, decide, remember
+from engine.server.engine import Decided, Engine, before_of, conclude, decide, remember
 from engine.server.log import Logger
 from engine.server.receiving import GoneError, Watcher, aside, header_map, read_body
 from engine.server.tasks import finish
@@ -129,6 +129,7 @@ class Exchange:
         self._reached = False  # whether the attempt under way was answered at all
         self._verbatim: dict[Fault, bytes] = {}
         self._reply_losses: tuple[Loss, ...] = ()
+        self._reply_id = ""
 
     async def run(self, receive: Receive) -> None:
         """Serve the client, unless it leaves first: then the provider's call is given up at once."""
@@ -227,7 +228,15 @@ class Exchange:
         self._outbound = Outbound(b"")
         try:
             self._outbound = await aside(
-                request.raw, outbound, request, provider, attempt.model, attempt.binding.id, effort, lossy
+                request.raw,
+                outbound,
+                request,
+                provider,
+                attempt.model,
+                attempt.binding.id,
+                effort,
+                lossy,
+                before_of(self._engine, self._decided, attempt.endpoint),
             )
         except LossError as error:
             self._outbound = Outbound(b"", losses=error.losses)
@@ -309,6 +318,8 @@ class Exchange:
             self._reply_losses = encoded.dropped
             self._answer.headers = [one for one in self._answer.headers if one[0] != losses.HEADER]
             self._answer.headers += losses.header(self._outbound.losses, encoded.dropped)
+        else:
+            self._reply_id = reply.id
         await self._answer.whole(200, body)
         return SERVED
 
@@ -405,7 +416,7 @@ class Exchange:
         )
         if self._pipe is not None and self._first_content is not None:
             self._usage, self._stop = self._pipe.usage, self._pipe.stop
-            self._reply_losses = self._pipe.losses
+            self._reply_losses, self._reply_id = self._pipe.losses, self._pipe.reply_id
         usage = self._usage
         if served is None:
             usage = Usage()
@@ -428,7 +439,7 @@ class Exchange:
             dropped=losses.recorded(self._outbound.losses, self._reply_losses),
             edits=self._outbound.edits,
         )
-        conclude(engine, self._decided, result)
+        conclude(engine, self._decided, result, self._reply_id)
         log_result(engine.log, result)
 
     def _estimated(self, told: Usage) -> Usage:

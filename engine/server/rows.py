@@ -108,6 +108,8 @@ READ: dict[str, Callable[[Any], Any]] = {
     "targets": lambda cell: tuple(wire.loads(cell)),
     "dropped": lambda cell: tuple(map(_loss, wire.loads(cell))),
     "edits": lambda cell: tuple(wire.loads(cell)),
+    "held": lambda cell: tuple(wire.loads(cell)),
+    "held_fast": bool,
     "features": wire.loads,
     "hints": wire.loads,
     "labels": wire.loads,

@@ -7,7 +7,7 @@ from engine.core.catalog import Binding, Catalog
 from engine.core.decision import AttemptEnd, Failed, Served
 from engine.core.errors import Fault, FaultKind, LossError
 from engine.core.policy import Breaker, Failover
-from engine.routing.failover import AllWell, failover
+from engine.routing.failover import FREE, AllWell, Hold, failover
 
 RULES = Failover()
 
@@ -142,3 +142,28 @@ def test_a_provider_that_could_not_carry_the_request_was_not_tried(catalog: Cata
     assert transcript(catalog, ["opus", "sonnet"], [unfit, unfit])[1] == unfit.fault
     busy = fault("overloaded")
     assert transcript(catalog, ["opus", "sonnet"], [unfit, Failed(busy)])[1] == busy
+
+
+def homes(catalog: Catalog, hold: Hold) -> list[str]:
+    """Every way that is tried, in order, where each fails. `opus` is served at two places, `sonnet` at one."""
+    opus = replace(catalog.models["opus"], served_by=(Binding("one", "a", 3), Binding("two", "b", 1)))
+    endpoints = {**catalog.endpoints, "two": replace(catalog.endpoints["one"], name="two")}
+    both = Catalog(endpoints, {**catalog.models, "opus": opus}, {})
+    attempts = failover(["opus", "sonnet"], both, RULES, 9, 0.0, hold=hold)
+    tried: list[str] = []
+    try:
+        attempt = next(attempts)
+        while True:
+            tried.append(f"{attempt.model.name}@{attempt.endpoint.name}")
+            attempt = attempts.send((Failed(fault("overloaded")), 1.0))
+    except StopIteration:
+        return tried
+
+
+def test_who_can_read_what_is_sealed_is_tried_first(catalog: Catalog) -> None:
+    assert homes(catalog, FREE) == ["opus@one", "opus@two", "sonnet@one"]
+    assert homes(catalog, Hold(("two",))) == ["opus@two", "opus@one", "sonnet@one"]
+
+
+def test_nobody_else_is_tried_where_nobody_else_knows_what_was_said(catalog: Catalog) -> None:
+    assert homes(catalog, Hold(("two",), fast=True)) == ["opus@two"]

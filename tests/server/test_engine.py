@@ -1,3 +1,6 @@
+import asyncio
+from typing import Any
+
 import pytest
 
 from engine.core.errors import RequestError
@@ -31,3 +34,40 @@ def test_a_body_that_is_no_object_is_told_what_it_is(raw: bytes, says: str) -> N
 
 def test_a_body_that_is_an_object_is_read() -> None:
     assert parse(b'{"a": [1]}') == {"a": [1]}
+
+
+def run(coroutine: Any) -> None:
+    async def bounded() -> None:
+        async with asyncio.timeout(60):
+            await coroutine
+
+    asyncio.run(bounded())
+
+
+def test_a_reply_that_was_written_anew_cannot_be_gone_on_from(house: Any) -> None:
+    async def play() -> None:
+        async with house() as it:
+            first = await it.client.post("/v1/responses", json={"model": "opus", "input": "hi"})
+            assert first.status_code == 200, first.text
+            on = {"model": "opus", "input": "and?", "previous_response_id": first.json()["id"]}
+            second = await it.client.post("/v1/responses", json=on)
+            assert second.status_code == 400
+            assert "previous_response_id" in second.json()["error"]["message"]
+            assert "send the whole conversation instead" in second.json()["error"]["message"]
+
+    run(play())
+
+
+def test_a_session_that_is_served_is_remembered_beyond_its_pin(house: Any) -> None:  # W33
+    async def play() -> None:
+        async with house() as it:
+            reply = await it.ask("hi", headers={"x-weave-session": "s1"})
+            assert reply.status_code == 200
+            async with asyncio.timeout(5):
+                while not (known := it.engine.lineages.known):  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+            ((key, lineage),) = known.items()
+            assert key.endswith("/anthropic-messages")
+            assert (lineage.model, lineage.since) == ("opus", 0)
+
+    run(play())

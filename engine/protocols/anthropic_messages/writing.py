@@ -201,7 +201,7 @@ def _add_reasoning(
         return False
     home = request.protocol == ORIGIN  # whoever speaks this protocol knows its rules
     forced = not home and body.get("tool_choice", {}).get("type") in ("any", "tool")
-    unsigned = not home and in_unsigned_loop(request.messages)
+    unsigned = in_unsigned_loop(request.messages)
     chosen = plan(wanted, body["max_tokens"], forced, unsigned, model, model_id)
     if home and not wanted.mode:
         chosen = Plan(None, chosen.effort, body["max_tokens"])  # an effort without thinking asks for none
