@@ -147,6 +147,8 @@ def _messages(
 
 
 def _parts(parts: tuple[Part, ...], path: str, changes: list[Change], losses: list[Loss]) -> tuple[Part, ...]:
+    if not any(map(_may_change, parts)):
+        return parts
     fitted: list[Part] = []
     changed = False
     for at, part in enumerate(parts):
@@ -155,6 +157,17 @@ def _parts(parts: tuple[Part, ...], path: str, changes: list[Change], losses: li
         if now is not None:
             fitted.append(now)
     return tuple(fitted) if changed else parts
+
+
+def _may_change(part: Part) -> bool:
+    """False for what every vendor takes as it is: nearly all of a conversation."""
+    match part:
+        case Text() | ToolCall():
+            return part.cache_control is not None
+        case ToolResult():
+            return part.cache_control is not None or any(map(_may_change, part.parts))
+        case _:
+            return True
 
 
 def _part(part: Part, path: str, changes: list[Change], losses: list[Loss]) -> Part | None:

@@ -55,7 +55,7 @@ def speaking(protocol: Protocol, dialect: Dialect) -> Protocol:
             errors_read={**names.errors_read, **dialect.errors},
             context_phrases=(*names.context_phrases, *dialect.context_phrases),
         )
-    limits = replace(names.limits, **dialect.limits)
+    limits = replace(names.limits, **dialect.limits) if dialect.limits else protocol.limits
     speaker = _Speaker(protocol, dialect, names, limits)
     found = replace(
         protocol,
