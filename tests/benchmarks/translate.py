@@ -53,6 +53,7 @@ from engine.core.conversation import (
 from engine.protocols import PROTOCOLS
 from engine.protocols.pipe import Forwarding, Pipe, Translation
 from engine.protocols.shape import Protocol, ReplyContext
+from engine.protocols.speaking import spoken
 from engine.simulator.app import WIRES
 from engine.simulator.models import MODELS, PROVIDERS, Provider
 from engine.simulator.prompt import Answer, Block, Call, Prompt, Say, Think, Tokens
@@ -231,18 +232,18 @@ def run(pipe: Pipe, reads: Sequence[bytes]) -> int:
 
 
 def translate_stream(direction: Direction, reads: Sequence[bytes]) -> None:
-    client, provider = PROTOCOLS[NAMES[direction.client]], PROTOCOLS[NAMES[direction.provider]]
+    client, provider = PROTOCOLS[NAMES[direction.client]], spoken(NAMES[direction.provider])
     run(Translation(client, provider, context()), reads)
 
 
 def forward_stream(name: str, reads: Sequence[bytes]) -> None:
-    run(Forwarding(PROTOCOLS[NAMES[name]], context(), False), reads)
+    run(Forwarding(spoken(NAMES[name]), context(), False), reads)
 
 
 def translate_request(direction: Direction, raw: bytes) -> bytes:
     client: Protocol = PROTOCOLS[NAMES[direction.client]]
     request = client.read_request(wire.loads(raw), raw)
-    encoded = PROTOCOLS[NAMES[direction.provider]].write_request(request, MODEL, IDS[direction.provider])
+    encoded = spoken(NAMES[direction.provider]).write_request(request, MODEL, IDS[direction.provider])
     return wire.dumps(encoded.body)
 
 
