@@ -175,7 +175,7 @@ class ReplyParts:
         call = signed_call(part)
         if call is not None and sealed is not None:
             self._signatures[call] = thought_signature(sealed)
-            return []
+            return [{"text": part.text, "thought": True}] if part.text else []
         written: dict[str, Any] = {"text": part.text, "thought": True}
         if sealed is None:
             return [written] if part.text else []

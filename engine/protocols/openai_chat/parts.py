@@ -206,12 +206,13 @@ def thinkings(details: list[Any], field: str, text: str) -> list[Thinking]:
 
 
 def _signed(detail: Json) -> Thinking | None:
-    """A detail that carries another vendor's seal."""
+    """A detail that carries another vendor's thinking, sealed or not."""
     text, form = detail.get("text"), detail.get("format")
     text = text if type(text) is str else ""
     if form == CARRIED_FORMAT:
-        sealed = from_signature(str(detail.get("data") or detail.get("signature")))
-        return Thinking(text, sealed) if sealed is not None else None
+        cipher = detail.get("data") or detail.get("signature")
+        sealed = from_signature(cipher) if type(cipher) is str else None
+        return Thinking(text, sealed) if sealed is not None or cipher is None else None
     if form != ANTHROPIC_FORMAT:
         return None
     if type(detail.get("signature")) is str:
@@ -227,9 +228,13 @@ def is_signed(detail: Any) -> bool:
 
 
 def write_detail(thinking: Thinking, index: int) -> dict[str, Any] | None:
-    """The detail that carries a thinking sealed by another vendor to a client; None where it is not."""
+    """The detail that carries another vendor's thinking to a client, so that it stays apart from those around it; None
+    where it is this protocol's own."""
     sealed = thinking.sealed
-    if sealed is None or sealed.origin == ORIGIN:
+    if sealed is None:
+        unsealed = {"type": "reasoning.text", "text": thinking.text, "format": CARRIED_FORMAT, "index": index}
+        return unsealed if thinking.text else None
+    if sealed.origin == ORIGIN:
         return None
     data = opened(sealed, ANTHROPIC)
     if data.keys() == {"data"}:

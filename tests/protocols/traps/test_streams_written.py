@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.core.conversation import Text, ToolCall
+from engine.core.conversation import Sealed, Text, Thinking, ToolCall
 from engine.core.errors import Fault
 from engine.core.reply import Reply, Stop, Usage
 from engine.core.stream import (
@@ -170,3 +170,15 @@ def test_every_stop_reason_has_a_finish_reason(
     reply = Reply("", "m", (Text("a"),), Stop(reason), Usage())
     assert CHAT.write_reply(reply, context).body["choices"][0]["finish_reason"] == finish
     assert ANTHROPIC.write_reply(reply, context).body["stop_reason"]
+
+
+def test_thoughts_stay_apart_whichever_of_them_is_sealed(
+    write_stream: WriteStream, read_stream: ReadStream, context: ReplyContext
+) -> None:  # G84
+    # Gemini shows thoughts without a signature and signs what follows them.
+    signed = Sealed("gemini", {"thoughtSignature": "c2ln", "call": "t"})
+    parts = (Thinking("one", None), Thinking("", signed), ToolCall("t", "f", "{}"))
+    reply = Reply("", "m", parts, Stop("tool_use"), Usage())
+    whole = CHAT.read_reply(CHAT.write_reply(reply, context).body)
+    streamed = told(fold(read_stream(CHAT, [write_stream(CHAT, list(unfold(reply)), context)])))
+    assert whole.parts == streamed.parts == parts
