@@ -49,6 +49,7 @@ def test_a_long_text_is_weighed_like_its_parts() -> None:
 
 
 def test_an_image_costs_the_same_however_long_its_base64() -> None:
+    # W56
     small = estimate_tokens(_request(Image("image/png", "A" * 100)))
     assert small == estimate_tokens(_request(Image("image/png", "A" * 1_000_000)))
     assert 1_500 < small < 1_700

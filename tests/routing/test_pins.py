@@ -33,6 +33,7 @@ def test_the_first_key_that_is_present_names_the_session() -> None:
 
 
 def test_two_callers_with_one_session_id_do_not_share_a_pin() -> None:
+    # W53: a session is the session's id within its caller, never the caller alone
     assert session_of(KEYS, inputs(session="b", name="ann")) != session_of(
         KEYS, inputs(session="b", name="bob")
     )

@@ -70,7 +70,7 @@ def test_a_request_is_served_and_says_what_was_decided(house: Any, stream: bool)
 
 @pytest.mark.parametrize("stream", [False, True])
 def test_an_overloaded_provider_is_replaced_before_the_client_sees_anything(house: Any, stream: bool) -> None:
-    # G69, G78: the same for whole and streamed replies
+    # G68, G69, G78: the same for whole and streamed replies, because a provider is called before the client is answered
     async def play() -> None:
         async with house() as it:
             it.simulator.fail(model="opus", status=529)
