@@ -63,6 +63,7 @@ class Rules:
     stream_adds: Mapping[str, Any] = field(default_factory=dict)
     ranges: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     not_both: tuple[tuple[str, str], ...] = ()
+    needs: Mapping[str, str] = field(default_factory=dict)  # field -> the one it may only stand beside
     roles: Mapping[str, str] = field(default_factory=dict)
     tool_choice: frozenset[str] = frozenset({"auto", "none", "required", "named"})
     any_tool: str = "required"  # the word for "call some tool"

@@ -21,16 +21,18 @@ def add_extras(body: dict[str, Any], request: Request, names: WireMap, losses: l
             body[field] = _merged(body[field], value) if field in body else value
         return
     source = protocol_map(request.protocol)
+    carried = _carry_shared(body, extra, source, names)
     for field, value in extra.items():
         if field in source.stored:
             raise RequestError(
                 f"{field}: what it refers to is stored at the vendor that spoke it, and {request.model} is not served "
                 "there; send the whole conversation instead"
             )
-        if field in source.kept or source.is_idle(field, value):
+        if field in source.kept or field in carried or source.is_idle(field, value):
             continue
         if field in source.request_fields and isinstance(value, Mapping):
-            losses.extend(Loss(f"{field}.{inner}", f"only {request.protocol} knows it") for inner in value)
+            left = [f"{field}.{inner}" for inner in value if f"{field}.{inner}" not in carried]
+            losses.extend(Loss(place, f"only {request.protocol} knows it") for place in left)
         else:
             losses.append(Loss(field, f"only {request.protocol} knows it"))
 
@@ -42,6 +44,28 @@ def no_such_tool(tool: Tool, path: str, alone: bool) -> Loss:
     hosted = not alone and origin != "" and protocol_map(origin).is_hosted(tool.kind)
     why = f"a tool of the kind {tool.kind} exists only at its vendor"
     return Loss(path, why, stake="offer" if hosted else "content")
+
+
+def _carry_shared(
+    body: dict[str, Any], extra: Mapping[str, Any], source: WireMap, names: WireMap
+) -> frozenset[str]:
+    """Fields that two protocols of one vendor have in common, from one's place to the other's; what was carried."""
+    carried: set[str] = set()
+    for name in source.shared.keys() & names.shared.keys():
+        place = source.shared[name]
+        value: Any = extra
+        for step in place.split("."):
+            value = value.get(step) if isinstance(value, Mapping) else None
+        words = names.shared_words.get(name)
+        if value is None or source.is_idle(place, value) or (words is not None and value not in words):
+            continue
+        carried.add(place)
+        *outer, last = names.shared[name].split(".")
+        holder = body
+        for step in outer:
+            holder[step] = holder = dict(holder.get(step) or {})
+        holder[last] = value
+    return frozenset(carried)
 
 
 def _merged(written: Any, extra: Any) -> Any:

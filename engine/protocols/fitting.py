@@ -130,6 +130,10 @@ def _take(top: dict[str, Any], rules: Rules, names: WireMap, request: Request, l
     if wanted is not None and "top_k" in rules.takes and "top_k" not in top and "top_k" not in rules.refuses:
         top["top_k"] = wanted
         losses[:] = [loss for loss in losses if loss.path != "top_k"]
+    for field, other in rules.needs.items():
+        if field in top and not top.get(other):
+            del top[field]
+            losses.append(Loss(field, f"this vendor takes it beside {other} alone"))
     for first, second in rules.not_both:
         if first in top and second in top and not names.is_idle(second, top[second]):
             losses.append(Loss(second, f"this vendor does not take it beside {first}"))

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
@@ -69,6 +69,8 @@ class WireMap:
     count_path: str = ""
     count_field: str = "input_tokens"
     stored: frozenset[str] = frozenset()
+    shared: Mapping[str, str] = field(default_factory=dict)
+    shared_words: Mapping[str, list[Any]] = field(default_factory=dict)
     hosted_tools: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -141,6 +143,8 @@ def wire_map(name: str) -> WireMap:
         count_path=file.get("count_path", ""),
         count_field=file.get("count_field", "input_tokens"),
         stored=frozenset(request.get("stored", ())),
+        shared=request.get("shared", {}),
+        shared_words=request.get("shared_words", {}),
         hosted_tools=tuple(request["hosted_tools"]),
     )
 

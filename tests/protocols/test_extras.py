@@ -56,6 +56,36 @@ def test_elsewhere_each_is_reported_by_its_path(model: Model) -> None:
     assert lost == {"thinking.display", "container"}
 
 
+SHARED: dict[str, Any] = {
+    "prompt_cache_key": "k",
+    "prompt_cache_retention": "24h",
+    "service_tier": "flex",
+    "metadata": {"a": "b"},
+}
+
+
+def test_what_two_protocols_of_one_vendor_share_goes_from_one_to_the_other(model: Model) -> None:
+    responses = PROTOCOLS["openai-responses"]
+    asked = chat(**SHARED, verbosity="low", response_format={"type": "json_object"}, logit_bias={"1": 2})
+    encoded = responses.write_request(asked, model, "gpt-5.4")
+    assert {name: encoded.body[name] for name in SHARED} == SHARED
+    assert encoded.body["text"] == {"format": {"type": "json_object"}, "verbosity": "low"}
+    assert {loss.path for loss in encoded.dropped} == {"logit_bias"}
+    text = {"verbosity": "low", "odd": 1}
+    back = responses.read_request(
+        {"model": "m", "input": "x", **SHARED, "text": text, "truncation": "auto"}, b""
+    )
+    there = CHAT.write_request(back, model, "gpt-5.4")
+    assert {name: there.body[name] for name in SHARED} == SHARED
+    assert there.body["verbosity"] == "low"
+    assert {loss.path for loss in there.dropped} == {"text.odd", "truncation"}
+
+
+def test_what_they_share_is_nothing_to_another_vendor(model: Model) -> None:
+    encoded = ANTHROPIC.write_request(chat(**SHARED), model, "claude-sonnet-4-5")
+    assert {loss.path for loss in encoded.dropped} == SHARED.keys()
+
+
 def test_a_value_that_asks_for_nothing_is_no_loss(model: Model) -> None:
     request = chat(
         n=1, store=False, logprobs=False, presence_penalty=0, reasoning={"effort": "low"}, user=None

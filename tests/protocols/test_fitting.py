@@ -47,6 +47,8 @@ CASES: list[tuple[str, Json, Json, Json, list[tuple[str, str]]]] = [
     ("too short an answer", {"max_tokens": 5}, {"least_tokens": 16}, {"max_tokens": 16}, [("max_tokens", "converted")]),
     ("two that exclude each other", {"a": 1, "b": 2}, {"not_both": (("a", "b"),)}, {"a": 1}, [("b", "dropped")]),
     ("one of two", {"b": 2}, {"not_both": (("a", "b"),)}, {"b": 2}, []),
+    ("one that needs another", {"a": 1}, {"needs": {"a": "b"}}, {}, [("a", DROPPED)]),
+    ("one beside what it needs", {"a": 1, "b": True}, {"needs": {"a": "b"}}, {"a": 1, "b": True}, []),
     ("a field to add", {"a": 1}, {"adds": {"a": 2, "b": 3}}, {"a": 1, "b": 3}, []),
     ("a field to add to streams", {}, {"stream_adds": {"b": 3}}, {"b": 3}, []),
     ("the word for any tool", {"tool_choice": "required"}, {"any_tool": "any"}, {"tool_choice": "any"}, []),

@@ -46,6 +46,8 @@ def repairs(request: Request, model: Model, model_id: str, effort: str) -> Repai
     if chosen.why:
         losses.append(Loss("thinking", chosen.why))
     if limit and chosen.max_tokens != limit:
+        why = f"raised to {chosen.max_tokens}, because the model thinks inside it"
+        losses.append(Loss("max_tokens", why, "converted"))
         edits["max_tokens"] = chosen.max_tokens
     removed = [*_fit_thinking(body, chosen, edits), *_fit_effort(body, chosen.effort, edits, losses)]
     if not chosen.thinks:

@@ -207,6 +207,9 @@ def _add_reasoning(
         chosen = Plan(None, chosen.effort, body["max_tokens"])  # an effort without thinking asks for none
     if chosen.why:
         losses.append(Loss("thinking", chosen.why))
+    if chosen.max_tokens > body["max_tokens"]:
+        why = f"raised to {chosen.max_tokens}, because the model thinks inside it"
+        losses.append(Loss("max_tokens", why, "converted"))
     body["max_tokens"] = chosen.max_tokens
     if chosen.thinking is not None:
         body["thinking"] = chosen.thinking

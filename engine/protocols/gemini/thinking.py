@@ -84,6 +84,9 @@ def _room(
         config["thinkingBudget"] = max(
             min(budget, raised - min(max_tokens, raised // 2)), NAMES.limits.thinking_budget
         )
+        if raised != max_tokens:
+            why = f"raised to {raised}, because the model thinks inside it"
+            losses.append(Loss("max_tokens", why, "converted"))
         return raised
     least = min(NAMES.limits.completion_tokens, most)
     if max_tokens < least:
