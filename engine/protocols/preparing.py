@@ -152,7 +152,7 @@ def _parts(parts: tuple[Part, ...], path: str, changes: list[Change], losses: li
     fitted: list[Part] = []
     changed = False
     for at, part in enumerate(parts):
-        now = _part(part, f"{path}.{at}", changes, losses)
+        now = _part(part, f"{path}.{at}", changes, losses) if _may_change(part) else part
         changed = changed or now is not part
         if now is not None:
             fitted.append(now)
