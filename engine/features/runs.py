@@ -42,7 +42,7 @@ PRINTS_CODE = re.compile(r"\$\?|PIPESTATUS|\$\{?(?:rc|RC|code|status|ret|EXIT\w*
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A tool that judges the work. `each`: one output holds several summaries of one run."""
+    """A tool that judges the work. `each`: one output holds several summaries of one run. `wraps`: it runs others."""
 
     name: str
     kind: RunKind
@@ -56,6 +56,7 @@ class Tool:
     alone: re.Pattern[str] | None
     alone_words: tuple[str, ...]
     each: bool
+    wraps: bool
     silent: bool  # says nothing where it finds nothing
 
 
@@ -97,8 +98,7 @@ def starts_of(command: str) -> Starts | None:
 
 def shows_others(command: str) -> bool:
     """Whether a command only shows what others wrote, so that a summary in its output is a quotation."""
-    tellers = _words("tellers")
-    return any(_program(each.words) in tellers for each in simple_commands(command))
+    return any(_tells(each.words) for each in simple_commands(command))
 
 
 def runs_in(starts: Starts | None, output: str, is_error: bool) -> tuple[Run, ...]:
@@ -140,6 +140,8 @@ def _read(starts: Starts | None, head: str, tail: str, is_error: bool) -> tuple[
     runs = {at: _told(_tools()[at], tail, starts.tools.count(at)) for at in starts.tools}
     if starts.chained and len(runs) > 1:
         runs = _left_behind(runs)
+    if any(_tools()[at].wraps for at in runs):
+        runs = _unwrapped_runs(runs, tail)
     told = tuple(run for run in runs.values() if run is not None)
     mute = [_tools()[at] for at, run in runs.items() if run is None]
     if code is None:
@@ -185,14 +187,36 @@ def _with_silent(starts: Starts, runs: Mapping[int, Run | None], head: str, tail
     return tuple(found)
 
 
+def _unwrapped_runs(runs: Mapping[int, Run | None], tail: str) -> dict[int, Run | None]:
+    """The runs of the tools that a wrapper ran, where these give themselves away, in the wrapper's place."""
+    inside: dict[int, Run | None] = {}
+    kinds: set[RunKind] = set()
+    for run in _betrayed(tail):
+        inside[_place(run.tool)] = run
+        kinds.add(run.kind)
+    kept = {
+        at: told
+        for at, told in runs.items()
+        if not _tools()[at].wraps or not (kinds if told is None else told.kind in kinds)
+    }
+    return kept | inside if inside else dict(runs)
+
+
+def _place(name: str) -> int:
+    return next(at for at, tool in enumerate(_tools()) if tool.name == name)
+
+
 def _left_behind(runs: Mapping[int, Run | None]) -> dict[int, Run | None]:
-    """Of tools each of which runs only after the one before it passed, those before one that spoke have passed."""
+    """Of tools each of which runs only after the one before it passed, those before one that spoke have passed, and
+    after one that failed none ran."""
     spoke = max((number for number, run in enumerate(runs.values()) if run is not None), default=-1)
     known: dict[int, Run | None] = {}
     for number, (at, run) in enumerate(runs.items()):
         tool = _tools()[at]
         passed = run is None and number < spoke
         known[at] = Run(tool.kind, tool.name, failed=False) if passed else run
+        if run is not None and run.failed:
+            break
     return known
 
 
@@ -226,6 +250,8 @@ def _told(tool: Tool, tail: str, runs: int) -> Run | None:
     failures, passes = _count(tool.failures, telling), _count(tool.passes, telling)
     if tool.total is not None and (total := _count(tool.total, telling)):
         passes = max(passes, total - failures)
+    if not (failed or passes or tool.each) and _nothing().search(tail):
+        return None
     return Run(tool.kind, tool.name, failed, passes, failures)
 
 
@@ -332,11 +358,16 @@ def _inner(words: Sequence[str]) -> str:
     return ""
 
 
-def _program(words: Sequence[str]) -> str:
-    for word in words:
-        if word not in _words("openers") and not ASSIGNMENT.match(word):
-            return _base(word)
-    return ""
+def _tells(words: Sequence[str]) -> bool:
+    """Whether a simple command prints what others wrote, or what it was told to print."""
+    for at, word in enumerate(words):
+        if word in _words("openers") or ASSIGNMENT.match(word):
+            continue
+        program, rest = _base(word), words[at + 1 :]
+        if program in _words("inline"):
+            return not rest or rest[0] in _words("inline_options")
+        return program in _words("tellers")
+    return False
 
 
 @lru_cache(maxsize=REMEMBERED)
@@ -378,7 +409,7 @@ def _script() -> re.Pattern[str]:
 
 @cache
 def _script_tool() -> int:
-    return next(at for at, tool in enumerate(_tools()) if tool.name == "make")
+    return _place("make")
 
 
 @cache
@@ -420,6 +451,7 @@ def _tool(entry: Mapping[str, Any]) -> Tool:
         _optional(entry, "alone"),
         tuple(entry.get("alone_words", ())),
         entry.get("each", False),
+        entry.get("wraps", False),
         entry.get("silent", False),
     )
 
