@@ -215,6 +215,7 @@ class Lesson:
     score: float | None  # 0..1; None where only the steps' verdicts or their own scores are known
     weight: float = 1.0
     identity: str = ""  # who told it; what one of them can teach is bounded
+    influence: float = 0.2  # by this share of all that is told
     inputs: Mapping[str, float | str | bool] = field(default_factory=dict)
     grams: tuple[int, ...] = ()
     propensity: float = 1.0

@@ -99,7 +99,6 @@ class Learner:
     text: bool = False  # whether the words of the request are read too
     usd_per_quality: float = 0.0  # what a task done is worth; 0 takes the cheapest that passes
     influence: float = 0.2  # the largest share of the evidence that one identity may be
-    drift: bool = True  # whether a model that changes loses its trust
 
 
 @dataclass(frozen=True, slots=True)

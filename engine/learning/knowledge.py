@@ -7,10 +7,11 @@ and figures, and expects what its parent found.
 differences. Where they turn for the worse, the model becomes a new one: what was seen of the old one still explains
 the others, and trust in the new one starts from nothing.
 
-**Who may tell how much.** One identity's share of the weight is bounded, by `INFLUENCE` beyond a few outcomes that
-anybody may tell; what is more than that counts for nothing. Lessons without an identity are the operator's own.
+**Who may tell how much.** One identity's share of the weight is bounded, by what the policy says, beyond a few outcomes
+that anybody may tell; what is more than that counts for nothing. Lessons without an identity are the operator's own.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any
@@ -32,7 +33,6 @@ COST_PRIOR = 5.0
 
 MOST_PATTERNS = 8  # that a lesson with scores between 0 and 1 is split into
 
-INFLUENCE = 0.2
 ANYBODY = 10.0  # outcomes
 
 
@@ -128,7 +128,7 @@ class Knowledge:
         self._versions: dict[str, int] = {}
         self._counts: dict[tuple[str, ...], _Counts] = {}
         self._identities: dict[str, float] = {}
-        self._watches: dict[int, Watch] = {}
+        self._watches: dict[tuple[int, str], Watch] = {}  # a model's verdicts, and its scores
         self._unseen: dict[tuple[str, ...], Kind] = {}
 
     def numbers(self, models: Sequence[str]) -> tuple[int, ...]:
@@ -164,7 +164,7 @@ class Knowledge:
 
     def add(self, lesson: Lesson) -> bool:
         """Whether beliefs change with it."""
-        weight = self._admitted(lesson.identity, lesson.weight)
+        weight = self._admitted(lesson.identity, lesson.weight, lesson.influence)
         if not weight > 0.0 or not lesson.steps:
             return False
         for step in lesson.steps:
@@ -195,12 +195,12 @@ class Knowledge:
             self._size += 1
         return number
 
-    def _admitted(self, identity: str, weight: float) -> float:
+    def _admitted(self, identity: str, weight: float, influence: float) -> float:
         """How much of a weight counts, so that no identity's share grows beyond its bound."""
         if identity:
             told = self._identities.get(identity, 0.0)
             everybody = self._identities.get("*", 0.0)
-            bound = max(ANYBODY, INFLUENCE * everybody)
+            bound = max(ANYBODY, influence * everybody)
             weight = min(weight, max(bound - told, 0.0))
             self._identities[identity] = told + weight
         self._identities["*"] = self._identities.get("*", 0.0) + weight
@@ -211,24 +211,30 @@ class Knowledge:
         kind = self.kind(signature)
         figures = kind.figures(self._size)
         changed = False
-        for model, surprise in _surprises(lesson, self._numbers, figures):
-            watch = self._watches.get(model)
+        for model, what, surprise in _surprises(lesson, self._numbers, figures):
+            watch = self._watches.get((model, what))
             if watch is None:
-                watch = self._watches[model] = Watch()
+                watch = self._watches[model, what] = Watch()
             if watch.turned_worse(surprise):
-                name = next(name for name, number in self._numbers.items() if number == model)
-                self._numbers[name] = self._size
-                self._size += 1
-                del self._watches[model]
+                self._renew(model)
                 changed = True
         return changed
+
+    def _renew(self, model: int) -> None:
+        for name, number in self._numbers.items():
+            if number == model:
+                self._numbers[name] = self._size
+                self._size += 1
+                break
+        for key in [key for key in self._watches if key[0] == model]:
+            del self._watches[key]
 
     def to_json(self) -> dict[str, Any]:
         return {
             "size": self._size,
             "numbers": self._numbers,
             "identities": self._identities,
-            "watches": [[model, watch.values] for model, watch in self._watches.items()],
+            "watches": [[*key, watch.values, watch.missing] for key, watch in self._watches.items()],
             "kinds": [[list(signature), _counts_json(counts)] for signature, counts in self._counts.items()],
         }
 
@@ -238,7 +244,9 @@ class Knowledge:
         known._size = data["size"]
         known._numbers = dict(data["numbers"])
         known._identities = dict(data["identities"])
-        known._watches = {model: Watch(values) for model, values in data["watches"]}
+        known._watches = {
+            (model, what): Watch(values, missing) for model, what, values, missing in data["watches"]
+        }
         known._counts = {tuple(signature): _counts_from(told) for signature, told in data["kinds"]}
         return known
 
@@ -292,9 +300,9 @@ def _split(seen: Sequence[list[tuple[Seen, float]]]) -> list[tuple[Pattern, floa
 
 def _surprises(
     lesson: Lesson, numbers: Mapping[str, int], figures: Sequence[float]
-) -> list[tuple[int, float]]:
-    """What each verdict and score was beyond what was expected of it, given those before it: in -1..1."""
-    spread = 2.718281828459045 ** figures[0]
+) -> list[tuple[int, str, float]]:
+    """What each verdict and score was beyond what was expected of it, given those before it."""
+    spread = math.exp(figures[0])
     miss = sigmoid(figures[2])
     weights = list(WEIGHTS)
     found = []
@@ -310,7 +318,7 @@ def _surprises(
         if step.accepted is not None:
             accepted = [p * (1.0 - miss) + (1.0 - p) * passes for p in done]
             chance = sum(w * p for w, p in zip(weights, accepted, strict=True)) / total
-            found.append((model, float(step.accepted) - chance))
+            found.append((model, "verdict", _deviations(float(step.accepted), chance)))
             if step.accepted:
                 weights = [w * a for w, a in zip(weights, accepted, strict=True)]
                 done = [p * (1.0 - miss) / a for p, a in zip(done, accepted, strict=True)]
@@ -321,11 +329,20 @@ def _surprises(
         score = lesson.score if at == len(steps) - 1 and step.score is None else step.score
         if score is not None:
             chance = sum(w * p for w, p in zip(weights, done, strict=True)) / total
-            found.append((model, score - chance))
+            surprise = _deviations(score, chance)
+            found.append((model, "score", surprise))
+            if step.score is None:  # what stood, after all steps: the first one's plan is what it speaks of
+                found.append((numbers[steps[0].model], "end", surprise))
             weights = [
                 w * (score * p + (1.0 - score) * (1.0 - p)) for w, p in zip(weights, done, strict=True)
             ]
     return found
+
+
+def _deviations(value: float, chance: float) -> float:
+    """How far something is from what was expected of it. What was nearly certain is taken as a little less so."""
+    chance = min(max(chance, 0.05), 0.95)
+    return (value - chance) / math.sqrt(chance * (1.0 - chance))
 
 
 def _counts_json(counts: _Counts) -> dict[str, Any]:

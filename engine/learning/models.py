@@ -8,53 +8,140 @@ That it is the same then is by construction: what it knows is always what the ke
 many of them the older half is dropped and the rest is seen anew.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+from zlib import crc32
 
 KEPT = 512
 
+# How often ADWIN may see a change where there is none.
+DELTA = 0.01
+
+# In deviations of what is watched: what is forgiven each time, and the sum that is too much. By Siegmund's
+# approximation a mean that stays is suspected once in 300,000 values; one that falls by half a deviation is found out
+# after 80.
+FORGIVEN, TOO_MUCH = 0.25, 20.0
+
 
 class Watch:
-    """Watches a stream of values in -1..1 whose mean should stay where it is."""
+    """Watches a stream of surprises, counted in deviations of what was expected, whose mean should stay nought.
 
-    __slots__ = ("_adwin", "values")
+    ADWIN finds a mean that is not what it was. That takes it hundreds of values, for it knows nothing of what was
+    expected; so what is missing is also summed up (Page's test, 1954)."""
 
-    def __init__(self, values: Sequence[float] = ()) -> None:
+    __slots__ = ("_adwin", "missing", "values")
+
+    def __init__(self, values: Sequence[float] = (), missing: float = 0.0) -> None:
         self.values = list(values)
+        self.missing = missing
         self._adwin = _adwin(self.values)
 
     def turned_worse(self, value: float) -> bool:
         """Whether, with this value, the mean is known to have fallen."""
         before = self._adwin.estimation
         self.values.append(value)
-        self._adwin.update((value + 1.0) / 2.0)
+        self._adwin.update(value)
         fell = bool(self._adwin.drift_detected and self._adwin.estimation < before)
+        self.missing = max(0.0, self.missing - value - FORGIVEN)
         if len(self.values) >= KEPT:
             self.values = self.values[KEPT // 2 :]
             self._adwin = _adwin(self.values)
-        return fell
+        return fell or self.missing > TOO_MUCH
 
 
 def _adwin(values: Sequence[float]) -> Any:
-    from river.drift import ADWIN
+    from river import drift
 
-    adwin = ADWIN(delta=0.002)
+    adwin: Any = drift.ADWIN  # untyped
+    adwin = adwin(delta=DELTA, clock=8)
     for value in values:
-        adwin.update((value + 1.0) / 2.0)
+        adwin.update(value)
     return adwin
+
+
+class Estimator(Protocol):
+    """How likely a model is to do a task of these features, learned one outcome after another."""
+
+    def learn(self, features: Mapping[str, float], score: float) -> None: ...
+    def chance(self, features: Mapping[str, float]) -> float: ...
+
+
+class _Classifier:
+    """One of river's classifiers. A score between 0 and 1 counts as what it is nearer to."""
+
+    __slots__ = ("_model",)
+
+    def __init__(self, model: Any) -> None:
+        self._model = model
+
+    def learn(self, features: Mapping[str, float], score: float) -> None:
+        self._model.learn_one(features, score >= 0.5)
+
+    def chance(self, features: Mapping[str, float]) -> float:
+        return float(self._model.predict_proba_one(features).get(True, 0.5))
+
+
+class _Linear:
+    """River's Bayesian linear regression on few dimensions, into which features are hashed. `optimism` adds so many
+    standard deviations of what is known to what is expected, as LinUCB does."""
+
+    __slots__ = ("_model", "_optimism")
+
+    DIMENSIONS = 48
+
+    def __init__(self, optimism: float = 0.0) -> None:
+        from river import linear_model
+
+        make: Any = linear_model.BayesianLinearRegression  # untyped
+        self._model: Any = make(alpha=1.0, beta=4.0)
+        self._optimism = optimism
+
+    def learn(self, features: Mapping[str, float], score: float) -> None:
+        self._model.learn_one(self._dense(features), score - 0.5)
+
+    def chance(self, features: Mapping[str, float]) -> float:
+        dense = self._dense(features)
+        if not self._optimism:
+            return float(self._model.predict_one(dense)) + 0.5
+        found = self._model.predict_one(dense, with_dist=True)
+        return float(found.mu) + self._optimism * float(found.sigma) / 4.0 + 0.5
+
+    def _dense(self, features: Mapping[str, float]) -> dict[int, float]:
+        dense = dict.fromkeys(range(self.DIMENSIONS), 0.0)
+        for name, weight in features.items():
+            hashed = crc32(name.encode())
+            dense[hashed % self.DIMENSIONS] += weight if hashed & 0x10000 else -weight
+        return dense
+
+
+def _logistic() -> Estimator:
+    from river import linear_model, optim
+
+    make: Any = linear_model.LogisticRegression
+    ada: Any = optim.AdaGrad
+    return _Classifier(make(ada(0.1), l2=1e-4))
+
+
+def _forest() -> Estimator:
+    from river import forest
+
+    make: Any = forest.ARFClassifier
+    return _Classifier(make(n_models=5, seed=0))
+
+
+# By algorithm: what is learned of each model beside how often it did well on each kind of task; beta needs no more.
+LEARNERS: Mapping[str, Callable[[], Estimator] | None] = {
+    "beta": None,
+    "logistic": _logistic,
+    "bayesian_linear": _Linear,
+    "linucb": lambda: _Linear(1.0),
+    "adaptive_forest": _forest,
+}
 
 
 def prepare(algorithm: str) -> None:
     """Load what an algorithm needs."""
-    if algorithm not in LEARNERS:
-        raise KeyError(algorithm)
+    make = LEARNERS[algorithm]
     Watch()
-
-
-LEARNERS: dict[str, str] = {
-    "beta": "",
-    "logistic": "",
-    "bayesian_linear": "",
-    "linucb": "",
-    "adaptive_forest": "",
-}
+    if make is not None:
+        make()

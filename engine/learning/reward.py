@@ -28,13 +28,14 @@ def lessons(
     costs_usd: Mapping[str, float] | None = None,
     accepted: bool | None = None,
     identity: str = "",
+    influence: Mapping[str, float] | None = None,
 ) -> tuple[Lesson, ...]:
     """What an outcome worth `reward` (cut to -1..1) teaches about the models that served these decisions.
 
     `served` names, by decision id, the model that answered in the end: after a failover it is not the chosen one,
     and it is empty where nothing answered. A decision it does not know counts for its choice. `costs_usd` is what
     each decision cost; a step that has one without a figure has none. `accepted` is what the evidence said of the
-    last step's work, and `identity` is who tells the outcome.
+    last step's work, and `identity` is who tells the outcome, whose `influence` on each learner is bounded.
     """
     if not math.isfinite(reward):
         return ()
@@ -54,6 +55,7 @@ def lessons(
                 score,
                 len(turns) / len(worked),
                 identity,
+                (influence or {}).get(learner, 0.2),
                 first.inputs,
                 first.grams,
                 first.propensity,

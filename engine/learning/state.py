@@ -10,61 +10,143 @@ Beliefs rest on what was known when a kind of task was last fitted, which is aft
 they are remembered. That is part of the fold too, so it matters to nobody when beliefs are asked for.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from engine.core.decision import Lesson
 from engine.core.policy import Learner
 from engine.core.ports import Belief, Option, Task
-from engine.learning.joint import deviation, normal, value
+from engine.learning.joint import SHARED, deviation, normal, sigmoid, value
 from engine.learning.knowledge import Kind, Knowledge
-from engine.learning.models import prepare
+from engine.learning.models import LEARNERS, prepare
+from engine.learning.reading import KEPT_ROWS, Reading, Row, rows_of
 
 VERSION = 2
 
 REMEMBERED = 10_000
 
 
+@dataclass(frozen=True, slots=True)
+class _Usual:
+    """An option as its kind of task makes it, and how it follows each model's odds."""
+
+    belief: Belief
+    ahead: float  # of what it is compared with
+    error: float
+    steps: tuple[str, ...]
+    quality_by_model: tuple[tuple[str, float], ...]
+    ahead_by_model: tuple[tuple[str, float], ...]
+
+
 class State:
     """Implements `core.ports.Trust`. One thread owns it: lessons are learned where beliefs are read."""
 
-    __slots__ = ("_knowledge", "_remembered", "lessons")
+    __slots__ = ("_knowledge", "_readings", "_remembered", "_rows", "_usual", "lessons")
 
     def __init__(self) -> None:
         self.lessons = 0  # how many were folded: the number of the last one in the journal
         self._knowledge: dict[str, Knowledge] = {}
+        self._rows: dict[str, list[Row]] = {}
+        self._readings: dict[
+            tuple[str, str], Reading
+        ] = {}  # learner and algorithm; made when first asked for
+        self._usual: dict[Any, Sequence[_Usual]] = {}
         self._remembered: dict[Any, Sequence[Belief]] = {}
 
     def prepare(self, learners: Iterable[Learner]) -> None:
-        """Load what these learners' algorithms need: up to a second, once, that no request should wait for, and
-        what the fold goes by: policies may change it, and lessons told before keep what they counted for."""
+        """Load what these learners' algorithms need, and let them read what is known: a second or more, once, that
+        no request should wait for."""
         for learner in learners:
             prepare(learner.algorithm)
+            self._reading(learner)
 
     def learn(self, lesson: Lesson) -> None:
         """Fold in the next lesson."""
         self.lessons += 1
         if self._known(lesson.learner).add(lesson):
+            self._usual.clear()
             self._remembered.clear()
+        for row in rows_of(lesson):
+            self._read(lesson.learner, row)
+
+    def _read(self, learner: str, row: Row) -> None:
+        rows = self._rows.setdefault(learner, [])
+        rows.append(row)
+        for (name, _), reading in self._readings.items():
+            if name == learner:
+                reading.learn(row)
+        if len(rows) >= KEPT_ROWS:
+            del rows[: KEPT_ROWS // 2]
+            for key in [key for key in self._readings if key[0] == learner]:
+                self._readings[key] = Reading(key[1], rows)
 
     def beliefs(
         self, learner: Learner, task: Task, options: Sequence[Option], against: Option
     ) -> Sequence[Belief]:
-        steps = tuple(option.steps for option in options)
-        key = (learner.name, learner.margin, task.signature, steps, against.steps)
-        found = self._remembered.get(key)
+        key = (
+            learner.name,
+            learner.margin,
+            task.signature,
+            tuple([option.steps for option in options]),
+            against.steps,
+        )
+        if LEARNERS[learner.algorithm] is None:
+            found = self._remembered.get(key)
+            if found is None:
+                _bound(self._remembered)
+                found = [one.belief for one in self._usually(key, learner, task, options, against)]
+                self._remembered[key] = found
+            return found
+        return self._moved(learner, task, self._usually(key, learner, task, options, against))
+
+    def _usually(
+        self, key: Any, learner: Learner, task: Task, options: Sequence[Option], against: Option
+    ) -> Sequence[_Usual]:
+        found = self._usual.get(key)
         if found is None:
-            if len(self._remembered) >= REMEMBERED:
-                self._remembered.clear()
-            found = self._remembered[key] = self._believe(learner, task, options, against)
+            _bound(self._usual)
+            knowledge = self._known(learner.name)
+            kind = knowledge.kind(task.signature)
+            found = self._usual[key] = [
+                _usual(learner, knowledge, kind, option, against) for option in options
+            ]
         return found
 
-    def _believe(
-        self, learner: Learner, task: Task, options: Sequence[Option], against: Option
-    ) -> Sequence[Belief]:
-        knowledge = self._known(learner.name)
-        kind = knowledge.kind(task.signature)
-        return [_belief(learner, knowledge, kind, option, against) for option in options]
+    def _moved(self, learner: Learner, task: Task, usual: Sequence[_Usual]) -> Sequence[Belief]:
+        """What is believed of options, once the request has been read."""
+        alone = {one.steps[0]: one.belief.quality for one in usual if len(one.steps) == 1}
+        others = (model for one in usual for model in one.steps)
+        chances = {model: alone.get(model, 0.5) for model in others}
+        reading = self._reading(learner)
+        moves, dearer = reading.moves(task, chances), reading.dearer(task, list(chances))
+        found = []
+        for one in usual:
+            belief = one.belief
+            if len(one.steps) == 1:
+                model = one.steps[0]
+                quality = _shifted(belief.quality, moves.get(model, 0.0))
+            else:
+                quality = belief.quality + sum(
+                    slope * moves.get(name, 0.0) for name, slope in one.quality_by_model
+                )
+            ahead = one.ahead + sum(slope * moves.get(name, 0.0) for name, slope in one.ahead_by_model)
+            confidence = normal((ahead + learner.margin) / one.error) if one.error else 1.0
+            quality = min(max(quality, 0.0), 1.0)
+            cost = belief.cost_usd
+            if cost is not None and dearer:
+                reached = zip(one.steps, belief.reach, strict=True)
+                cost += sum(chance * dearer.get(name, 0.0) for name, chance in reached)
+            found.append(Belief(confidence, belief.samples, quality, belief.reach, cost))
+        return found
+
+    def _reading(self, learner: Learner) -> Reading:
+        key = (learner.name, learner.algorithm)
+        reading = self._readings.get(key)
+        if reading is None and LEARNERS[learner.algorithm] is not None:
+            reading = self._readings[key] = Reading(learner.algorithm, self._rows.get(learner.name, ()))
+        return reading  # type: ignore[return-value]  # asked only of algorithms that read
 
     def _known(self, learner: str) -> Knowledge:
         known = self._knowledge.get(learner)
@@ -78,6 +160,7 @@ class State:
             "version": VERSION,
             "lessons": self.lessons,
             "learners": {name: knowledge.to_json() for name, knowledge in self._knowledge.items()},
+            "rows": self._rows,
         }
 
     @classmethod
@@ -90,24 +173,57 @@ class State:
         state = cls()
         state.lessons = data["lessons"]
         state._knowledge = {name: Knowledge.from_json(told) for name, told in data["learners"].items()}
+        state._rows = {name: [_row(told) for told in rows] for name, rows in data["rows"].items()}
         return state
 
 
-def _belief(learner: Learner, knowledge: Knowledge, kind: Kind, option: Option, against: Option) -> Belief:
-    both = knowledge.numbers((*option.steps, *against.steps))
+def _row(told: Sequence[Any]) -> Row:
+    signature, inputs, grams, model, score, cost_usd = told
+    return signature, inputs, grams, model, score, cost_usd
+
+
+def _bound(remembered: dict[Any, Any]) -> None:
+    if len(remembered) >= REMEMBERED:
+        remembered.clear()
+
+
+def _shifted(chance: float, move: float) -> float:
+    """A probability, its log odds moved."""
+    if not move:
+        return chance
+    chance = min(max(chance, 1e-6), 1.0 - 1e-6)
+    return sigmoid(math.log(chance / (1.0 - chance)) + move)
+
+
+def _usual(learner: Learner, knowledge: Knowledge, kind: Kind, option: Option, against: Option) -> _Usual:
+    names = (*option.steps, *against.steps)
+    both = knowledge.numbers(names)
     numbers, others = both[: len(option.steps)], both[len(option.steps) :]
-    figures = kind.figures(max(*numbers, *others))
+    figures = kind.figures(max(both))
     ours, theirs = value(numbers, figures), value(others, figures)
-    samples = min(kind.samples(number) for number in (*numbers, *others))
+    samples = min(kind.samples(number) for number in both)
     cost = kind.cost_usd(numbers, ours.reach)
-    if numbers == others:
-        return Belief(1.0, samples, ours.quality, ours.reach, cost)
     slopes = dict(ours.slopes)
     for index, slope in theirs.slopes.items():
         slopes[index] = slopes.get(index, 0.0) - slope
-    error = deviation(slopes, kind.fit)
-    confidence = normal((ours.quality - theirs.quality + learner.margin) / error)
-    return Belief(confidence, samples, ours.quality, ours.reach, cost)
+    same = numbers == others
+    error = 0.0 if same else deviation(slopes, kind.fit)
+    ahead = ours.quality - theirs.quality
+    confidence = 1.0 if same else normal((ahead + learner.margin) / error)
+    belief = Belief(confidence, samples, ours.quality, ours.reach, cost)
+    # Log odds of a model's mean success move less than its strength, which is for a task of a given difficulty.
+    scale = math.sqrt(1.0 + math.pi * math.exp(2.0 * figures[0]) / 8.0)
+    models = tuple(dict(zip(names, both, strict=True)).items())
+    return _Usual(
+        belief,
+        ahead,
+        error,
+        option.steps,
+        tuple((name, scale * ours.slopes.get(SHARED + 2 * number, 0.0)) for name, number in models),
+        ()
+        if same
+        else tuple((name, scale * slopes.get(SHARED + 2 * number, 0.0)) for name, number in models),
+    )
 
 
 def fold(lessons: Iterable[Lesson], state: State | None = None) -> State:

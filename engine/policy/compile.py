@@ -147,7 +147,6 @@ def _learner(name: str, value: Mapping[str, Any]) -> Learner:
         text=value.get("text", usual.text),
         usd_per_quality=float(value.get("usd_per_quality", usual.usd_per_quality)),
         influence=float(value.get("influence", usual.influence)),
-        drift=value.get("drift", "adwin") == "adwin",
     )
 
 

@@ -151,7 +151,7 @@ def _worth_trying(
         one
         for one in judged
         if one.eligible
-        and one.lost
+        and (one.lost or learner.usd_per_quality)
         and one.cost_usd < ceiling
         and one.belief.quality >= floor
         and not _known_worse(learner, one.belief)
@@ -159,8 +159,9 @@ def _worth_trying(
     rate = learner.explore_rate
     if known is None or not known.eligible or serves == against:
         return [(one, rate / len(cheaper)) for one in cheaper]
-    rest = [(one, rate * (1.0 - AGAINST) / len(cheaper)) for one in cheaper]
-    return [(known, rate * AGAINST), *rest]
+    share = 1.0 / (1.0 + len(cheaper)) if learner.usd_per_quality else AGAINST
+    rest = [(one, rate * (1.0 - share) / len(cheaper)) for one in cheaper]
+    return [(known, rate * share), *rest]
 
 
 def _known_worse(learner: Learner, belief: Belief) -> bool:

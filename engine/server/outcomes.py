@@ -95,6 +95,7 @@ async def tell(
             costs_usd={name: result.cost_usd for name, result in results.items()},
             accepted=accepted,
             identity=outcome.identity,
+            influence={name: learner.influence for name, learner in policy.learners.items()},
         )
         if outcome.worth is not None
         else ()

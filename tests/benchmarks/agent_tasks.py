@@ -72,7 +72,7 @@ class Settings:
     """What a line of the table is measured at."""
 
     margin: float = 0.02
-    min_samples: int = 30
+    min_samples: int = 20
     explore: float = 0.2
     loss: float = 0.05
     threshold: float = 0.95
@@ -80,6 +80,7 @@ class Settings:
     worth: float = 0.0
     choose: tuple[str, ...] = (*PLANS, "gpt", "deepseek", "minimax", "opus")
     signature: str = "features.agent"
+    inputs: str = ""
 
     def __str__(self) -> str:
         return f"margin {self.margin:g}, min_samples {self.min_samples}, exploration {self.explore:g}"
@@ -113,6 +114,7 @@ learners:
   picker:
     algorithm: {settings.algorithm}
     signature: [{settings.signature}]
+    inputs: [{settings.inputs}]
     usd_per_quality: {settings.worth}
     confidence:
       {{threshold: {settings.threshold}, against: opus, margin: {settings.margin}, min_samples: {settings.min_samples}}}
@@ -153,9 +155,16 @@ class Engine:
         verdict = self.snapshot.policy.judge(inputs)
         return choose(verdict, inputs, None, pool, self._bench, draw)
 
+    def prepared(self, family: str) -> Callable[[float], Choice]:
+        """What is left to do once the policy's rules have spoken."""
+        inputs = inputs_of(family)
+        pool = eligible(self.snapshot.catalog.models.values(), inputs["features"])
+        verdict = self.snapshot.policy.judge(inputs)
+        return lambda draw: choose(verdict, inputs, None, pool, self._bench, draw)
+
     def lesson(self, family: str, steps: tuple[StepRun, ...], score: float | None) -> Lesson:
-        signature = signature_of(task_of(self.learner, inputs_of(family)))
-        return Lesson("o", 0.0, "picker", signature, steps, score)
+        task = task_of(self.learner, inputs_of(family))
+        return Lesson("o", 0.0, "picker", signature_of(task), steps, score, inputs=task.inputs)
 
 
 @dataclass(frozen=True)
