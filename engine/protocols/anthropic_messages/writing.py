@@ -48,6 +48,8 @@ def write_request(request: Request, model: Model, model_id: str) -> Encoded:
     if request.stream:
         body["stream"] = True
     add_extras(body, request, NAMES, losses)
+    if "type" not in body.get("thinking", ("type",)):
+        del body["thinking"]  # what is left of a thinking that was not asked for in the end
     return Encoded(body, tuple(losses))
 
 
