@@ -90,6 +90,9 @@ class UnservableError(WeaveError):
     """The request is fine, but nothing here can serve it."""
 
 
+# The code of a fault that says that a provider's bytes were no answer of its protocol. They are counted.
+MALFORMED = "malformed"
+
 # The code of a fault that another model or endpoint may not have: this one could not have carried the request.
 CANNOT_CARRY = "cannot_carry"
 

@@ -8,7 +8,7 @@ stream ends in without its blank line is given all the same: some providers clos
 The work is linear in the bytes whatever their chunking: pieces of a line are kept in a list until it ends.
 """
 
-from engine.core.errors import Fault, UpstreamError
+from engine.core.errors import MALFORMED, Fault, UpstreamError
 
 Frame = tuple[bytes, bytes]  # the event's name, empty where it has none, and its data
 
@@ -121,4 +121,4 @@ def frame(data: bytes, name: bytes = b"") -> bytes:
 
 def _too_long(longest: int) -> UpstreamError:
     message = f"the provider sent an event of more than {longest:,} bytes"
-    return UpstreamError(Fault("server_error", message, status=502, origin="provider"))
+    return UpstreamError(Fault("server_error", message, 502, "provider", MALFORMED))

@@ -13,12 +13,12 @@ from contextlib import suppress
 from typing import Any
 
 from engine import wire
-from engine.core.errors import Fault, RequestError, UpstreamError
+from engine.core.errors import MALFORMED, Fault, RequestError, UpstreamError
 from engine.core.reply import Reply, Stop, Usage
 from engine.core.stream import Broke, Event, Started, Stopped, has_content, unfold
 from engine.protocols.sse import LONGEST_FRAME, Frames
 
-MALFORMED = (RequestError, ValueError, TypeError, KeyError, IndexError, AttributeError)
+UNREADABLE = (RequestError, ValueError, TypeError, KeyError, IndexError, AttributeError)
 
 
 class StreamReader(ABC):
@@ -40,7 +40,7 @@ class StreamReader(ABC):
 
     @abstractmethod
     def _read(self, data: bytes, events: list[Event]) -> None:
-        """Read one frame's data. Sets `_ended` after a terminal event; may raise any of MALFORMED."""
+        """Read one frame's data. Sets `_ended` after a terminal event; may raise any of UNREADABLE."""
 
     @abstractmethod
     def _finish(self, events: list[Event]) -> None:
@@ -68,7 +68,7 @@ class StreamReader(ABC):
                     return events
         except UpstreamError as error:
             self._break(error.fault, events)
-        except MALFORMED as error:
+        except UNREADABLE as error:
             self.unreadable = True
             self._break(malformed(error), events)
         return events
@@ -87,7 +87,7 @@ class StreamReader(ABC):
                 self._finish(events)
         except UpstreamError as error:
             self._break(error.fault, events)
-        except MALFORMED as error:
+        except UNREADABLE as error:
             self._break(malformed(error), events)
         if not self._ended:
             self._break(hung_up(), events)
@@ -95,7 +95,7 @@ class StreamReader(ABC):
 
     def _read_tail(self, events: list[Event]) -> None:
         """A last frame without its blank line counts where it is whole; where it is not, it was cut off."""
-        with suppress(*MALFORMED):
+        with suppress(*UNREADABLE):
             for _, data in self._frames.close():
                 self._read(data, events)
 
@@ -124,7 +124,7 @@ class StreamReader(ABC):
 
 def malformed(error: Exception) -> Fault:
     detail = f"{type(error).__name__}: {error}"
-    return Fault("server_error", "the provider's stream is malformed", 502, "provider", detail=detail)
+    return Fault("server_error", "the provider's stream is malformed", 502, "provider", MALFORMED, detail=detail)
 
 
 def hung_up() -> Fault:

@@ -4,6 +4,7 @@ import asyncio
 import random
 import secrets
 import time
+from collections import Counter
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -71,6 +72,7 @@ class Engine:
     started: float = field(default_factory=time.time)
     running: int = 0  # requests under way
     draining: bool = False
+    malformed: Counter[str] = field(default_factory=Counter)  # by endpoint: answers that were none of its protocol
     ids: Ids = field(default_factory=Ids)
     lineages: Lineages = field(default_factory=MemoryLineages)
     health: Health = field(default_factory=Health)

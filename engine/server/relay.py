@@ -22,7 +22,7 @@ from engine import turn, wire
 from engine.core.conversation import Loss
 from engine.core.cost import cost_usd
 from engine.core.decision import Attempt, AttemptEnd, AttemptRecord, Failed, Result, Served
-from engine.core.errors import Fault, LossError, UpstreamError, WeaveError
+from engine.core.errors import MALFORMED, Fault, LossError, UpstreamError, WeaveError
 from engine.core.reply import StopReason, Usage
 from engine.protocols.outbound import Outbound, outbound
 from engine.protocols.pipe import Pipe, Translation, pipe, told
@@ -180,6 +180,8 @@ class Exchange:
             raise
         fault = end.fault if isinstance(end, Failed) else None
         self._judge(attempt, fault, began)
+        if fault is not None and fault.code == MALFORMED:
+            self._count_malformed(attempt, fault)
         self._engine.journal.record(
             AttemptRecord(
                 decision=self._decided.decision.id,
@@ -193,6 +195,19 @@ class Exchange:
             )
         )
         return end
+
+    def _count_malformed(self, attempt: Attempt, fault: Fault) -> None:
+        """What is no answer of its protocol is the provider's bug or ours, and nobody else will tell the operator."""
+        endpoint = attempt.endpoint.name
+        self._engine.malformed[endpoint] += 1
+        self._engine.log(
+            "malformed",
+            level="warning",
+            decision=self._decided.decision.id,
+            model=attempt.model.name,
+            endpoint=endpoint,
+            detail=fault.detail or fault.message,
+        )
 
     def _judge(self, attempt: Attempt, fault: Fault | None, began: float) -> None:
         """What this attempt says of the way it took. A whole answer takes as long as it is, which is not slow."""
@@ -307,7 +322,7 @@ class Exchange:
             found = str(error)
         if not isinstance(found, dict):
             message = "the provider's answer is no JSON object"
-            return Failed(Fault("server_error", message, 502, "provider", detail=str(found)[:200]))
+            return Failed(Fault("server_error", message, 502, "provider", MALFORMED, detail=str(found)[:200]))
         reply = provider.read_reply(found)
         self._usage, self._stop = reply.usage, reply.stop.reason
         self._first_content = time.monotonic()

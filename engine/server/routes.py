@@ -97,6 +97,7 @@ class Console:
             "rollout": trial.told() if (trial := current_trial(engine)) else None,
             "running": engine.running,
             "unwell": [asdict(each) for each in engine.health.conditions(time.monotonic())],
+            "malformed": dict(engine.malformed),
             "journal": engine.journal.health(),
         }
         return _json(body, 503 if engine.draining else 200)

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.core.conversation import Loss, Part, Text, Thinking, ToolCall
-from engine.core.errors import Fault, RequestError, UpstreamError
+from engine.core.errors import MALFORMED, Fault, RequestError, UpstreamError
 from engine.core.reply import Reply, Stop, Usage
 from engine.protocols.anthropic_messages.blocks import ORIGIN, read_block, write_block
 from engine.protocols.anthropic_messages.reading import NAMES
@@ -37,7 +37,7 @@ def read_reply(body: Mapping[str, Any]) -> Reply:
         )
     except RequestError as error:
         message = f"the provider's reply is malformed: {error}"
-        raise UpstreamError(Fault("server_error", message, 502, "provider")) from error
+        raise UpstreamError(Fault("server_error", message, 502, "provider", MALFORMED)) from error
 
 
 def read_stop(reason: Any, sequence: Any, has_calls: bool) -> Stop:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.core.conversation import Loss, Part, Thinking, ToolCall
-from engine.core.errors import Fault, RequestError, UpstreamError
+from engine.core.errors import MALFORMED, Fault, RequestError, UpstreamError
 from engine.core.reply import Reply, Stop, Usage
 from engine.protocols.fields import Json, a_list, an_object, leftover, maybe_list, string
 from engine.protocols.gemini.errors import fault_in_stream
@@ -26,7 +26,7 @@ def read_reply(body: Mapping[str, Any]) -> Reply:
         return _read(named(an_object(body, "")))
     except RequestError as error:
         message = f"the provider's reply is malformed: {error}"
-        raise UpstreamError(Fault("server_error", message, 502, "provider")) from error
+        raise UpstreamError(Fault("server_error", message, 502, "provider", MALFORMED)) from error
 
 
 def _read(body: Json) -> Reply:

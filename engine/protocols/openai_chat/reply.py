@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.core.conversation import Loss, Opaque, Part, Sealed, Text, Thinking, ToolCall
-from engine.core.errors import Fault, RequestError, UpstreamError
+from engine.core.errors import MALFORMED, Fault, RequestError, UpstreamError
 from engine.core.reply import Reply, Stop, Usage
 from engine.protocols.faults import fault_in_stream
 from engine.protocols.fields import Json, an_object, leftover, string
@@ -39,7 +39,7 @@ def read_reply(body: Mapping[str, Any]) -> Reply:
         return _read(body)
     except RequestError as error:
         message = f"the provider's reply is malformed: {error}"
-        raise UpstreamError(Fault("server_error", message, 502, "provider")) from error
+        raise UpstreamError(Fault("server_error", message, 502, "provider", MALFORMED)) from error
 
 
 def _read(body: Json) -> Reply:
