@@ -33,7 +33,7 @@ def as_json(problems: Iterable[Problem]) -> str:
 
 def plain(problem: Problem) -> dict[str, str | int]:
     return {
-        "file": problem.file,
+        "file": _unicode(problem.file),
         "line": problem.line,
         "column": problem.column,
         "code": problem.code,
@@ -47,9 +47,14 @@ def as_github(problems: Iterable[Problem]) -> str:
     return "\n".join(_annotation(problem) for problem in problems)
 
 
+def _unicode(text: str) -> str:
+    """Names of files may hold bytes that are no text; nothing but a disk takes them as they are."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 def _annotation(problem: Problem) -> str:
     """A GitHub Actions workflow command: https://docs.github.com/actions, "Workflow commands"."""
-    where = f"file={_property(problem.file)},line={problem.line},col={problem.column}"
+    where = f"file={_property(_unicode(problem.file))},line={problem.line},col={problem.column}"
     return f"::{problem.severity} {where},title={_property(problem.code)}::{_escaped(_text(problem))}"
 
 
@@ -91,7 +96,7 @@ def _sarif_result(problem: Problem, codes: Sequence[str]) -> dict[str, Any]:
 
 
 def _uri(file: str) -> str:
-    path = file.replace("\\", "/")
+    path = _unicode(file).replace("\\", "/")
     return f"file://{quote(path)}" if path.startswith("/") else quote(path)
 
 

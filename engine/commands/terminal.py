@@ -3,11 +3,11 @@
 Text from files and requests is never read as markup, and never reaches the terminal as commands to it.
 """
 
-import linecache
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text as RichText
@@ -20,6 +20,8 @@ MARKS = {"matched": ("✔", "green"), "passed": ("·", "dim"), "skipped": ("–"
 
 
 MOST_ROUTES = 25
+
+LONGEST_LINE = 160  # characters of a file's line that are shown
 
 # A pipe has no width, and whoever reads it wants whole lines.
 UNBOUNDED = 10_000
@@ -49,6 +51,7 @@ def _wide() -> Console:
 def problems(found: Sequence[Problem], files: Mapping[str, str]) -> None:
     """Each problem with the line it is about, then a sentence that sums up."""
     out = console()
+    lines = {name: text.splitlines() for name, text in files.items()}
     for problem in found:
         colour = "red" if problem.severity == "error" else "yellow"
         line = Text()
@@ -58,10 +61,10 @@ def problems(found: Sequence[Problem], files: Mapping[str, str]) -> None:
         if problem.hint:
             line.append(f"; {problem.hint}", "cyan")
         out.print(line)
-        source = _line_of(problem, files)
+        source, mark = _around(lines.get(problem.file, ()), problem)
         if source.strip():
             out.print(Text(f"    {source}", "dim"))
-            out.print(Text("    " + " " * (problem.column - 1) + "^", colour))
+            out.print(Text("    " + " " * mark + "^", colour))
     errors = sum(problem.severity == "error" for problem in found)
     warnings = len(found) - errors
     names = ", ".join(files) if len(files) <= 4 else f"{len(files)} files"
@@ -77,14 +80,14 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _line_of(problem: Problem, files: Mapping[str, str]) -> str:
-    lines = files.get(problem.file, "").splitlines()
-    text = (
-        lines[problem.line - 1]
-        if 0 < problem.line <= len(lines)
-        else linecache.getline(problem.file, problem.line)
-    )
-    return text.rstrip("\n")[:160]
+def _around(lines: Sequence[str], problem: Problem) -> tuple[str, int]:
+    """The line a problem is about, of a long one the part around the place; and how far in the place stands."""
+    line = lines[problem.line - 1] if 0 < problem.line <= len(lines) else ""
+    start = max(0, problem.column - LONGEST_LINE * 3 // 4)
+    cut = "…" if start else ""
+    before = cut + line[start : problem.column - 1].replace("\t", " ")
+    after = line[max(start, problem.column - 1) : start + LONGEST_LINE].replace("\t", " ")
+    return before + after, cell_len(visible(before))
 
 
 def decision(told: Mapping[str, Any]) -> None:

@@ -83,13 +83,14 @@ class PolicyRun:
 
 def run_tests(paths: Sequence[Path], form: str, policy: str = "") -> int:
     """Prints each case and what they cover; returns the exit code."""
+    files: Mapping[str, str] = {}
     try:
         files = read_set(paths)
         snapshot, problems = check(files, policy, run_tests=False)
         if snapshot is None:
             raise InvalidDocumentsError(problems)
     except InvalidDocumentsError as error:
-        _show_invalid(error.problems, form)
+        _show_invalid(error.problems, files, form)
         return exit_code(error.problems)
     runs = run_all(files, snapshot)
     match form:
@@ -167,15 +168,15 @@ def _percent(part: int, whole: int) -> float:
     return round(100 * part / whole, 1) if whole else 100.0
 
 
-def _show_invalid(problems: Sequence[Problem], form: str) -> None:
+def _show_invalid(problems: Sequence[Problem], files: Mapping[str, str], form: str) -> None:
     match form:
         case "json":
             told = [formats.plain(problem) for problem in problems]
             print(wire.dumps({"policies": [], "problems": told}).decode())
         case "junit":
-            print(formats.as_junit(problems, {}))
+            print(formats.as_junit(problems, files))
         case _:
-            terminal.problems(problems, {})
+            terminal.problems(problems, files)
 
 
 def _as_json(run: PolicyRun) -> dict[str, Any]:

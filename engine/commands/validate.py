@@ -76,17 +76,21 @@ def exit_code(problems: Sequence[Problem]) -> int:
 
 
 def read_set(paths: Sequence[Path]) -> dict[str, str]:
-    """File name -> text, of folders and files that load together. Raises InvalidDocumentsError."""
-    files: dict[str, str] = {}
+    """File name -> text, of folders and files that load together, each once however it is named. Raises
+    InvalidDocumentsError."""
+    files: dict[Path, tuple[str, str]] = {}
     problems: list[Problem] = []
     for path in paths:
         try:
-            files |= read_policies(path) if path.is_dir() else read_files([path])
+            found = read_policies(path) if path.is_dir() else read_files([path])
         except InvalidDocumentsError as error:
             problems += error.problems
+            continue
+        for name, text in found.items():
+            files.setdefault(Path(name).resolve(), (name, text))
     if problems:
         raise InvalidDocumentsError(problems)
-    return files
+    return dict(files.values())
 
 
 def _signature(paths: Sequence[Path]) -> tuple[tuple[str, int, int, int], ...]:

@@ -164,7 +164,27 @@ def _unique(validator: Any, demanded: bool, value: Any, schema: Any) -> Iterator
             yield ValidationError("items repeat")
 
 
-_Validator: Any = extend(Draft202012Validator, {"uniqueItems": _unique})  # type: ignore[no-untyped-call]
+def _bounded(keyword: str, most: str) -> Any:
+    """A keyword about what is inside, that does not look inside where there is too much: that is told anyway, and
+    looking would take seconds."""
+    usual: Any = Draft202012Validator.VALIDATORS[keyword]
+
+    def check(validator: Any, demanded: Any, value: Any, schema: Any) -> Iterator[ValidationError]:
+        if not isinstance(value, list | Mapping) or len(value) <= schema.get(most, len(value)):
+            yield from usual(validator, demanded, value, schema) or ()
+
+    return check
+
+
+_Validator: Any = extend(  # type: ignore[no-untyped-call]
+    Draft202012Validator,
+    {
+        "uniqueItems": _unique,
+        "items": _bounded("items", "maxItems"),
+        "propertyNames": _bounded("propertyNames", "maxProperties"),
+        "additionalProperties": _bounded("additionalProperties", "maxProperties"),
+    },
+)
 
 
 def _problems(document: Document, finding: _Finding) -> Iterable[Problem]:

@@ -236,18 +236,26 @@ def _check_forced(
 def _wrong(field: Mapping[str, Any], value: Any) -> str:
     kind = field.get("type", "string")
     if not isinstance(value, _PYTHON.get(kind, (object,))) or (isinstance(value, bool) and kind != "boolean"):
-        shown = (
-            "a list"
-            if isinstance(value, list)
-            else "a mapping"
-            if isinstance(value, Mapping)
-            else repr(value)
-        )
+        shown = _shown(value)
         return f"is of type {kind}, which {shown} is not"
     if "enum" in field and value not in field["enum"]:
         return f"is never {value!r}"
     low = field.get("minimum")
     return f"is never below {low}" if low is not None and value < low else ""
+
+
+def _shown(value: Any) -> str:
+    match value:
+        case list():
+            return "a list"
+        case Mapping():
+            return "a mapping"
+        case None:
+            return "nothing"
+        case bool():
+            return str(value).lower()
+        case _:
+            return repr(value)
 
 
 def _inputs(

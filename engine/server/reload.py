@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISREG
 
 from engine.core.errors import InvalidDocumentsError, Problem
 from engine.server.building import build_aside
@@ -64,7 +65,10 @@ def read_files(paths: Iterable[Path]) -> dict[str, str]:
     problems: list[Problem] = []
     for path in paths:
         try:
-            if path.stat().st_size > MOST_FILE_BYTES:
+            status = path.stat()
+            if not S_ISREG(status.st_mode):  # a pipe or a device might never end
+                problems.append(_unreadable(path, "it is no regular file"))
+            elif status.st_size > MOST_FILE_BYTES:
                 problems.append(_unreadable(path, f"it is larger than {MOST_FILE_BYTES} bytes"))
             else:
                 files[str(path)] = path.read_text(encoding="utf-8-sig")

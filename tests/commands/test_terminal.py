@@ -2,6 +2,7 @@ import json
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 
 from engine.commands import terminal
 from engine.core.errors import Problem
@@ -41,6 +42,29 @@ def test_a_problem_is_shown_with_its_line_and_a_mark_under_it(capsys: pytest.Cap
     assert "a.yaml:2:11  WV107 error  must be text; write a name" in out
     assert "  - name: [bold]x[/bold]" in out, "text from a file is never read as markup"
     assert "1 error, 0 warnings" in out
+
+
+@pytest.mark.parametrize(
+    ("line", "word"),
+    [
+        ("a: word", "word"),
+        ("a:\tb:\tword", "word"),
+        ("name: 模型 word", "word"),
+        ("name: \x1b[31m word", "word"),
+        ("x" * 900_000 + " word", "word"),
+        ("x" * 130 + " word " + "y" * 900_000, "word"),
+        ("a: ", ""),
+    ],
+)
+def test_the_mark_stands_under_the_place(line: str, word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    column = line.index(word) + 1 if word else len(line) + 1
+    terminal.problems([Problem("a.yaml", 1, column, "WV107", "odd")], {"a.yaml": line})
+    _, shown, mark, _ = capsys.readouterr().out.split("\n", 3)
+    assert len(shown) < 200
+    at = len(mark) - 1
+    columns = [char for char in shown for _ in range(cell_len(char))]
+    assert mark.strip() == "^"
+    assert "".join(columns[at : at + len(word)]) == word
 
 
 def test_files_without_problems_are_said_to_be_valid(capsys: pytest.CaptureFixture[str]) -> None:

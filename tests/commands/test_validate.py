@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import signal
 import subprocess
@@ -142,6 +143,67 @@ def test_files_and_folders_load_together(weave: Weave, policies: Path, tmp_path:
     assert weave("validate", policies, tmp_path / "elsewhere.yaml").code == 0
 
 
+def test_a_file_named_in_two_ways_is_one_file(weave: Weave, policies: Path) -> None:
+    (policies / "again").symlink_to(policies / "house.yaml")
+    ran = weave("validate", "policies", policies, policies / "again", "policies/../policies/house.yaml")
+    assert ran.code == 0
+    assert ran.out == "policies/catalog.yaml, policies/house.yaml: valid\n"
+
+
+HEAD = b"apiVersion: weave/v1\nkind: Policy\nmetadata: {name: p}\ndefault: {use: frontier}\n"
+
+
+@pytest.mark.parametrize(
+    ("contents", "said"),
+    [
+        (b"\x89PNG\r\n\x1a\n\x00\x00", "1:1  WV101 error  the file cannot be read: it is not UTF-8 (byte 0)"),
+        (
+            HEAD.decode().encode("utf-16"),
+            "1:1  WV101 error  the file cannot be read: it is not UTF-8 (byte 0)",
+        ),
+        (b"\x00" * 500, "1:1  WV101 error  a character that YAML does not allow"),
+        (HEAD + b"# \x00", "5:3  WV101 error  a character that YAML does not allow"),
+        (b"", "1:1  WV105 error  the file is empty"),
+        (b"# nothing yet\n", "1:1  WV105 error  the file is empty"),
+        (b"hello", "1:1  WV112 error  the file must be a mapping"),
+        (HEAD + b"---\n" + HEAD, "5:1  WV105 error  the file holds a second document"),
+        (HEAD + b"on: true\n", "5:1  WV103 error  many YAML readers take the key 'on' for a boolean"),
+        (HEAD + b"pinning: {ttl: 1:30}\n", "5:16  WV114 error  'ttl' is not a length of time"),
+        (
+            HEAD + b"failover: {attempts: " + b"9" * 5000 + b"}\n",
+            "5:22  WV107 error  this number does not fit",
+        ),
+        (HEAD + b"rules: !!python/object/apply:os.system [id]\n", "5:8  WV106 error  YAML reads"),
+        (
+            HEAD.replace(b"\n", b"\r\n") + b"rlues: []\r\n",
+            "5:1  WV110 error  the document has no key 'rlues'",
+        ),
+        (HEAD.replace(b"\n", b"\r") + b"rlues: []\r", "5:1  WV110 error  the document has no key 'rlues'"),
+        (HEAD + b'"\\e[31m": 1\n', "5:1  WV110 error  the document has no key '\\x1b[31m'"),
+        (HEAD + b"x" * 900_000 + b": 1\n", "5:900001  WV101 error  a ':' is missing after this key"),
+        (b"a: &a [" + b"x," * 99 + b"]\n" + b"b: [*a, *a]\n" * 90_000, "1:1  WV104 error  the file has"),
+    ],
+    ids=lambda value: value[:24] if isinstance(value, bytes) else "",
+)
+def test_whatever_lies_in_a_file_is_refused_in_a_sentence(
+    weave: Weave, policies: Path, contents: bytes, said: str
+) -> None:
+    (policies / "house.yaml").write_bytes(contents)
+    ran = weave("validate", policies)
+    assert ran.code == 3
+    assert f"house.yaml:{said}" in ran.out
+    assert len(ran.out) < 2000
+    assert ran.err == ""
+
+
+@pytest.mark.parametrize(
+    "text", [b"\xef\xbb\xbf" + HEAD, HEAD.replace(b"\n", b"\r\n"), b"---\n" + HEAD + b"...\n"]
+)
+def test_what_editors_put_around_a_text_does_no_harm(weave: Weave, policies: Path, text: bytes) -> None:
+    (policies / "house.yaml").write_bytes(text)
+    assert weave("validate", policies).code == 0
+
+
 def test_which_policy_serves_can_be_said(weave: Weave, policies: Path) -> None:
     second = (policies / "house.yaml").read_text().replace("name: house", "name: other")
     (policies / "other.yaml").write_text(second)
@@ -182,6 +244,14 @@ def test_github_is_given_annotations(weave: Weave, policies: Path) -> None:
         r"::error file=.*/house\.yaml,line=11,col=11,title=WV201::features has no field 'phse'; did you mean.*",
         first,
     )
+
+
+@pytest.mark.parametrize("form", ["pretty", "json", "github", "sarif", "junit"])
+def test_a_name_that_is_no_text_breaks_no_format(weave: Weave, policies: Path, form: str) -> None:
+    (policies / os.fsdecode(b"\xff.yaml")).write_text("hello")
+    ran = weave("validate", policies, "--format", form)
+    assert ran.code == 3
+    assert "the file must be a mapping" in ran.out
 
 
 @pytest.mark.parametrize("form", ["pretty", "json", "github", "sarif", "junit"])

@@ -17,13 +17,14 @@ SCHEMA: dict[str, Any] = {
         "age": {"type": "integer", "minimum": 0, "maximum": 30},
         "name": {"type": "string"},
         "indoor": {"type": "boolean"},
-        "toys": {"type": "array", "uniqueItems": True, "items": {"enum": ["ball", 429]}},
+        "toys": {"type": "array", "uniqueItems": True, "maxItems": 4, "items": {"enum": ["ball", 429]}},
         "friends": {
             "type": "object",
             "propertyNames": {
                 "pattern": "^[a-z]+$",
                 "x-problem": {"message": "is no name", "hint": "small letters"},
             },
+            "maxProperties": 3,
             "additionalProperties": {"type": "string"},
         },
         "feed": {
@@ -105,6 +106,13 @@ def test_what_is_wrong_is_left_out_and_the_rest_stays() -> None:
     assert len(problems) == 4
     assert data == {"age": 3, "toys": [None, "ball"], "friends": {}}
     assert document.data["kind"] == "Bird"
+
+
+def test_what_holds_too_much_is_not_looked_into() -> None:
+    assert found("{kind: Cat, toys: [a, b, c, d, e], friends: {A: 1, B: 2, C: 3, D: 4}}") == [
+        "f.yaml:1:19  WV114 error  'toys' has more than 4 items",
+        "f.yaml:1:45  WV114 error  'friends' has more than 3 entries",
+    ]
 
 
 def test_hints_name_what_is_near_or_everything_that_is_known() -> None:

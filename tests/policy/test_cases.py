@@ -155,7 +155,9 @@ def test_learners_believe_what_the_case_says() -> None:
     ("written", "said"),
     [
         ({"features": {"turn": "one"}}, "features.turn is of type integer, which 'one' is not"),
-        ({"features": {"turn": True}}, "features.turn is of type integer, which True is not"),
+        ({"features": {"turn": True}}, "features.turn is of type integer, which true is not"),
+        ({"features": {"turn": None}}, "features.turn is of type integer, which nothing is not"),
+        ({"features": {"turn": {}}}, "features.turn is of type integer, which a mapping is not"),
         ({"features": {"turn": [1]}}, "features.turn is of type integer, which a list is not"),
         ({"features": {"phase": "planning"}}, "features.phase is never 'planning'"),
         ({"features": {"turn": -1}}, "features.turn is never below 0"),
@@ -168,7 +170,7 @@ def test_values_no_request_can_have_are_problems(written: Mapping[str, Any], sai
     policy = page(
         f"tests: {{cases: [{{name: a, with: {written!r}, expect: {{rule: default}}}}]}}".replace(
             "True", "true"
-        )
+        ).replace("None", "null")
     )
     (problem,) = check_cases(policy, ("big",), ("small",))
     assert (problem.code, problem.message) == ("WV503", said)

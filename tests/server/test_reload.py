@@ -363,9 +363,16 @@ def test_hidden_and_other_files_are_no_policies(folder: Folder) -> None:
 def test_every_unreadable_file_is_told(folder: Folder) -> None:
     (folder.path / "a.yaml").write_bytes(b"\xff")
     (folder.path / "b.yml").mkdir()
+    os.mkfifo(folder.path / "c.yaml")  # reading it would wait for somebody to write
+    (folder.path / "d.yaml").symlink_to("/dev/zero")  # and this never ends
     with pytest.raises(InvalidDocumentsError) as refused:
         read_policies(folder.path)
-    assert [Path(problem.file).name for problem in refused.value.problems] == ["a.yaml", "b.yml"]
+    assert [Path(problem.file).name for problem in refused.value.problems] == [
+        "a.yaml",
+        "b.yml",
+        "c.yaml",
+        "d.yaml",
+    ]
 
 
 # Over sockets -----------------------------------------------------------------------------------------------------
