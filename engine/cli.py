@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from engine import __version__
 from engine.commands.visible import visible
@@ -224,6 +224,7 @@ def _add_simulate(commands: "Commands") -> None:
         "The bill takes recorded usage at the new model's price; output length and cache hits are assumed to stay.\n\n"
         "examples:\n"
         "  weave-engine simulate drafts/ --journal weave.db\n"
+        "  weave-engine simulate drafts/ --table results.csv --warm --plot curve.svg\n"
         "  weave-engine simulate policies/catalog.yaml draft.yaml --limit 500 --json",
     )
     parser.add_argument(
@@ -238,6 +239,34 @@ def _add_simulate(commands: "Commands") -> None:
         metavar="N",
         help="only the newest N decisions (default: 10000)",
     )
+    parser.add_argument(
+        "--table",
+        type=Path,
+        metavar="FILE",
+        help="play a table of outcomes instead of the journal: a CSV with task, family, model, score, cost_usd",
+    )
+    parser.add_argument(
+        "--seeds", type=_count, default=10, metavar="N", help="orders of the tasks (default: 10)"
+    )
+    parser.add_argument(
+        "--verifier-error",
+        type=_chance,
+        default=0.1,
+        metavar="X",
+        help="how often a verdict on a step's work is wrong, both ways (default: 0.1)",
+    )
+    parser.add_argument(
+        "--warm", action="store_true", help="in five folds, with the results on the others imported"
+    )
+    parser.add_argument(
+        "--with",
+        dest="said",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what each request of a table says, as in features.tool_count=5",
+    )
+    parser.add_argument("--plot", type=Path, metavar="FILE", help="write the learning curve, as .svg or .png")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.set_defaults(run=_simulate)
 
@@ -397,6 +426,35 @@ def _some(text: str) -> int:
     return int(text)
 
 
+def _chance(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no chance; it takes a number from 0 to 1")
+    return value
+
+
+def _said(texts: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """`features.tool_count=5` as inputs: values are numbers and truth values where they look like them."""
+    from engine import wire
+
+    said: dict[str, dict[str, Any]] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        root, dot, word = name.partition(".")
+        if root not in ("features", "hints", "identity") or not (dot and word and equals):
+            raise SettingsError(
+                f"--with {text}: it takes features, hints or identity, as in features.tool_count=5"
+            )
+        try:
+            said.setdefault(root, {})[word] = wire.loads(value)
+        except ValueError:
+            said.setdefault(root, {})[word] = value
+    return said
+
+
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 
@@ -471,8 +529,14 @@ def _test(chosen: argparse.Namespace, settings: Settings) -> int:
 
 
 def _simulate(chosen: argparse.Namespace, settings: Settings) -> int:
-    from engine.commands.simulate import simulate
+    from engine.commands.simulate import draft, simulate
 
+    if chosen.table is not None:
+        from engine.commands.tables import Setting, simulate_table
+
+        setting = Setting(chosen.seeds, chosen.verifier_error, chosen.warm, _said(chosen.said))
+        snapshot = draft(chosen.paths, settings.policy)
+        return simulate_table(snapshot, chosen.table, setting, json=chosen.json, plot=chosen.plot)
     return simulate(chosen.paths, settings.journal, settings.policy, limit=chosen.limit, json=chosen.json)
 
 

@@ -43,6 +43,7 @@ DOORS: dict[str, set[str]] = {
     "httpx_aiohttp": {"server/upstream.py"},
     "jsonschema": {"documents/shape.py"},
     "lark": {"policy/expression/parse.py"},
+    "matplotlib": {"commands/plot.py"},
     "orjson": {"wire.py"},
     "re2": {"policy/expression/patterns.py"},
     "rich": {"commands/terminal.py"},

@@ -2,7 +2,10 @@
 
 **What is repeated.** Each journaled decision is made again from the facts it was made from (features, hints), in
 the order of time. Sessions are pinned as the other policies pin them. Learners believe what they believed at that
-moment: lessons are folded in as they came, none before its time. Nobody explores.
+moment: lessons are folded in as they came, none before its time, and none that was withdrawn since. Nobody explores.
+
+**What is estimated.** How well the work would have gone is known only where these policies choose what was chosen;
+`estimates.py` says what follows from that, by the chances the choices had. A task counts by the choice it began with.
 
 **What is assumed.** The bill is the recorded usage at the new model's price: that another model would have written
 as much, that the same share of the prompt would have come from a cache, and that the conversation would have gone
@@ -19,11 +22,12 @@ from typing import Any
 
 from engine import turn, wire
 from engine.commands import terminal
+from engine.commands.estimates import Logged, estimates
 from engine.commands.validate import read_set
 from engine.core.catalog import Catalog
 from engine.core.conversation import Request, Tuning
 from engine.core.cost import cost_usd
-from engine.core.decision import Decision, Lesson, Result
+from engine.core.decision import Decision, Lesson, Outcome, Result
 from engine.core.errors import RequestError, WeaveError
 from engine.documents import shipped_json
 from engine.learning.state import State
@@ -31,11 +35,19 @@ from engine.policy.phrases import INPUT_SCHEMA
 from engine.routing.pins import MemoryPins, pin_after, session_of
 from engine.server.engine import LOCAL_IDENTITY
 from engine.server.journal import Journal
+from engine.server.precedence import subject_of
 from engine.server.telling import plain
+from engine.server.withdrawals import withdrawn
 from engine.snapshot import Snapshot, build
 
 PAGE = 1_000
 MOST_EXAMPLES = 3
+ESTIMATORS = {
+    "logged": "as it was",
+    "ips": "inverse propensity",
+    "snips": "the same, normalised",
+    "dr": "doubly robust",
+}
 NOBODY = "—"  # in place of a model, where none could serve
 
 
@@ -51,6 +63,16 @@ class Route:
     usd_before: float = 0.0
     usd_after: float = 0.0
     examples: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The choice that a task began with, where a learner was asked, and what these policies choose for it."""
+
+    kind: str
+    chosen: str
+    propensity: float
+    other: str
 
 
 @dataclass(slots=True)
@@ -70,6 +92,7 @@ class Simulation:
     tiers_after: Counter[str] = field(default_factory=Counter)
     routes: dict[tuple[str, str, str, str], Route] = field(default_factory=dict)
     refused: Counter[str] = field(default_factory=Counter)  # why -> how often
+    asked: dict[str, Asked] = field(default_factory=dict)  # task -> what a learner was asked when it began
     left_out: Counter[str] = field(default_factory=Counter)
 
 
@@ -78,29 +101,55 @@ def simulate(
 ) -> int:
     """Prints what would change; returns the exit code. Raises InvalidDocumentsError, or RequestError where there is
     nothing to decide again."""
-    snapshot = build(
-        read_set(paths), policy, run_tests=False
-    )  # a draft may be tried before its tests are right
+    snapshot = draft(paths, policy)
     if not Path(journal).exists():
         raise RequestError(f"there is no journal {journal}; name one with --journal, or let serve write one")
-    found = asyncio.run(_replay(snapshot, journal, limit))
+    found, tasks = asyncio.run(_replay(snapshot, journal, limit))
     if not found.requests and not found.left_out:
         raise RequestError(f"the journal {journal} holds no decisions yet")
-    told = as_json(found)
+    told = as_json(found) | {"estimates": estimates(tasks)}
     if json:
         print(wire.dumps(told).decode())
     else:
         terminal.simulation(told)
+        _print_estimates(told["estimates"])
     return 0
 
 
-async def _replay(snapshot: Snapshot, path: str, limit: int) -> Simulation:
+def _print_estimates(told: Mapping[str, Any]) -> None:
+    """How the work would have gone, where anything can be said of it."""
+    if told["tasks"]:
+        rows = [
+            (name, *(_range(told[what][estimator] if told[what] else None) for what in ("score", "cost_usd")))
+            for estimator, name in ESTIMATORS.items()
+        ]
+        terminal.table(
+            "\nHow the work would have gone", ("", "score", "USD a task"), rows, right=(1, 2), whole=True
+        )
+        counts = f"{told['tasks']} tasks with an outcome, {told['agreeing']} with the same choice"
+        terminal.say(f"{counts}, effective sample size {told['effective_sample_size']:.1f}", "dim")
+    for warning in told["warnings"]:
+        terminal.say(warning, "yellow")
+
+
+def _range(figure: Mapping[str, float] | None) -> str:
+    return "–" if figure is None else f"{figure['value']:.3f} ({figure['low']:.3f} to {figure['high']:.3f})"
+
+
+def draft(paths: Sequence[Path], policy: str) -> Snapshot:
+    """Policies that may be tried before their tests are right. Raises InvalidDocumentsError."""
+    return build(read_set(paths), policy, run_tests=False)
+
+
+async def _replay(snapshot: Snapshot, path: str, limit: int) -> tuple[Simulation, list[Logged]]:
     journal = await Journal.open(path, read_only=True)
     try:
-        replay = Replay(snapshot, await journal.lessons())
+        lessons, gone = await journal.lessons(), withdrawn(await journal.withdrawals())
+        lessons = [lesson for number, lesson in enumerate(lessons, start=1) if number not in gone]
+        replay = Replay(snapshot, lessons)
         async for decision, result in _recorded(journal, limit):
             replay.take(decision, result)
-        return replay.found
+        return replay.found, logged(replay.found.asked, await journal.told(), lessons)
     finally:
         await journal.close()
 
@@ -156,6 +205,10 @@ class Replay:
 
     def _count(self, decision: Decision, again: Decision | None, result: Result | None) -> None:
         found, catalog = self.found, self._snapshot.catalog
+        if decision.learner and decision.source in ("learner", "default", "rule"):
+            other = (again.plan or again.model) if again else NOBODY
+            asked = Asked(decision.signature, decision.plan or decision.model, decision.propensity, other)
+            found.asked.setdefault(subject_of([decision], whole_session=False), asked)
         after = again.model if again else NOBODY
         found.tiers_before[_tier(decision.model, catalog)] += 1
         found.tiers_after[_tier(after, catalog)] += 1
@@ -198,6 +251,22 @@ def facts_of(decision: Decision, snapshot: Snapshot) -> turn.Facts:
     }
     request = Request(decision.protocol, decision.requested_model, (), (), (), Tuning(), False, b"", {})
     return turn.Facts(request, requested, inputs, session_of(snapshot.policy.pinning.key, inputs))
+
+
+def logged(
+    asked: Mapping[str, Asked], outcomes: Sequence[Outcome], lessons: Sequence[Lesson]
+) -> list[Logged]:
+    """The tasks that a learner was asked about and whose outcome counts, with the score and the cost of the work."""
+    about = {outcome.id: outcome.subject for outcome in outcomes}
+    found = []
+    for lesson in lessons:
+        task = asked.get(about.get(lesson.outcome, ""))
+        if task is None or lesson.score is None:
+            continue
+        costs = [step.cost_usd for step in lesson.steps if step.cost_usd is not None]
+        usd = sum(costs) if len(costs) == len(lesson.steps) else None
+        found.append(Logged(task.kind, task.chosen, task.propensity, lesson.score, usd, task.other))
+    return found
 
 
 def _bills(

@@ -241,7 +241,7 @@ async def from_journal(journal: Journal, snapshot: Snapshot, name: str) -> Teach
             remarks=(),
         )
         told = earlier.setdefault(root(subject), [])
-        settled = settle(outcome, await _lessons(journal, outcome, again), None, told)
+        settled = settle(outcome, await _lessons(journal, outcome, again, snapshot), None, told)
         told.append(settled.outcome)
         kept[outcome.id] = settled.lessons
         for outranked in settled.outranked:
@@ -252,7 +252,9 @@ async def from_journal(journal: Journal, snapshot: Snapshot, name: str) -> Teach
     )
 
 
-async def _lessons(journal: Journal, outcome: Outcome, decisions: Sequence[Decision]) -> tuple[Lesson, ...]:
+async def _lessons(
+    journal: Journal, outcome: Outcome, decisions: Sequence[Decision], snapshot: Snapshot
+) -> tuple[Lesson, ...]:
     if outcome.worth is None or not decisions:
         return ()
     results = await journal.results(decisions)
@@ -264,6 +266,7 @@ async def _lessons(journal: Journal, outcome: Outcome, decisions: Sequence[Decis
         {name: result.model for name, result in results.items()},
         costs_usd={name: result.cost_usd for name, result in results.items()},
         identity=outcome.identity,
+        influence={name: learner.influence for name, learner in snapshot.policy.learners.items()},
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 from engine import turn
 from engine.commands.simulate import PAGE, Replay
 from engine.core.cost import cost_usd
-from engine.core.decision import Decision, Lesson, Outcome, Result
+from engine.core.decision import Decision, Lesson, Outcome, Result, StepRun
 from engine.core.reply import Usage
 from engine.learning.state import State
 from engine.protocols import PROTOCOLS
@@ -108,7 +108,11 @@ def draft(policies: Path, tmp_path: Path) -> Callable[..., Path]:
 
 def taught(model: str, at: float) -> list[Lesson]:
     """Enough to be sure of a model from then on."""
-    good = [Lesson("o", at, "picker", "context", name, 1.0) for name in (model, "large") for _ in range(200)]
+    good = [
+        Lesson("o", at, "picker", "context", (StepRun(name),), 1.0)
+        for name in (model, "large")
+        for _ in range(200)
+    ]
     return [
         replace(lesson, signature=signature)
         for lesson in good
@@ -288,3 +292,47 @@ def test_a_limit_is_a_number(weave: Weave, draft: Callable[..., Path], limit: st
     ran = weave("simulate", draft(), "--limit", limit)
     assert ran.code == 2
     assert "takes a whole number from 1" in ran.err or "expected one argument" in ran.err
+
+
+def test_how_the_work_would_have_gone_is_estimated_from_what_was_explored(
+    weave: Weave, snapshot: Snapshot, draft: Callable[..., Path], tmp_path: Path
+) -> None:
+    """Each second task was given to `middle`, which did well; the draft gives it all of them."""
+    made, told = [], list[tuple[Outcome, list[Lesson]]]()
+    for number, (decision, result) in enumerate(past(snapshot, [WORK] * 200)):
+        explored = number % 2 == 0
+        model = "middle" if explored else "large"
+        chosen = replace(decision, targets=(model,), source="learner", propensity=0.5, session="", task=0)
+        made.append((chosen, replace(result, model=model)))
+        about = Outcome(f"o{number}", decision.at + 30, decision.id, subject=decision.id, worth=1.0)
+        score = 0.0 if model == "large" and number % 4 == 1 else 1.0
+        steps = (StepRun(model, cost_usd=0.2 if explored else 1.0),)
+        told.append((about, [Lesson(about.id, about.at, "picker", decision.signature, steps, score)]))
+    write(tmp_path / "weave.db", made)
+
+    async def tell() -> None:
+        journal = await Journal.open(tmp_path / "weave.db")
+        for outcome, lessons in told:
+            await journal.record_outcome(outcome, lessons)
+        await journal.close()
+
+    asyncio.run(tell())
+    everything = draft(("then: {choose: [small, mid], by: picker}", "then: {use: mid}"))
+    found = json.loads(weave("simulate", everything, "--json").out)["estimates"]
+    assert (found["tasks"], found["agreeing"], found["warnings"]) == (200, 100, [])
+    assert found["effective_sample_size"] == pytest.approx(100.0)
+    assert found["score"]["logged"]["value"] == pytest.approx(0.75)
+    assert found["score"]["snips"]["value"] == pytest.approx(1.0)
+    assert found["score"]["dr"]["value"] == pytest.approx(1.0, abs=0.01)
+    assert found["cost_usd"]["dr"]["value"] == pytest.approx(0.2, abs=0.02)
+    out = weave("simulate", everything).out
+    assert "How the work would have gone" in out
+    assert "doubly robust" in out
+    assert "effective sample size 100.0" in out
+
+
+def test_where_nothing_can_be_said_of_the_work_it_says_so(
+    weave: Weave, snapshot: Snapshot, draft: Callable[..., Path], tmp_path: Path
+) -> None:
+    write(tmp_path / "weave.db", past(snapshot, [WORK] * 3))
+    assert "no task that a learner was asked about has an outcome yet" in weave("simulate", draft()).out
