@@ -161,7 +161,7 @@ def test_every_dialect_of_chat_has_a_row() -> None:
 
 
 @pytest.mark.parametrize("row", FORWARDED, ids=[row["name"] for row in FORWARDED])
-def test_what_a_client_of_the_same_protocol_sends_is_edited_only_where_the_vendor_wants_it(
+def test_what_a_client_of_the_same_protocol_sends_is_edited_only_where_the_vendor_wants_it(  # G90
     row: Json, model: Model
 ) -> None:
     sent = {"model": row.get("asked", row["model"]), "messages": row["messages"], **row.get("fields", {})}
@@ -314,6 +314,15 @@ def test_tools_that_cannot_keep_their_name_come_back_under_it(  # W18, W19
         assert len(alias) <= provider.limits.tool_name_length
     assert '"Read"' in sent
     assert json.dumps("x" * 90) not in sent
+
+
+def test_of_two_penalties_qwen_on_fireworks_gets_one(model: Model) -> None:  # W31
+    sent: Json = {"model": "qwen3p8", "messages": [], "presence_penalty": 0.5, "repetition_penalty": 1.1}
+    out = forwarded(sent, "fireworks", "qwen3p8", model)
+    assert "repetition_penalty" not in json.loads(out.body)
+    assert "repetition_penalty" in {loss.path for loss in out.losses}
+    kept = forwarded({**sent, "model": "glm-5"}, "fireworks", "glm-5", model)
+    assert "repetition_penalty" in json.loads(kept.body)
 
 
 def test_usage_is_asked_for_where_it_can_be(model: Model) -> None:
