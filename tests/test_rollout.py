@@ -1,7 +1,7 @@
 """Another policy tried beside the one that serves: who gets it, how it is counted, and how it ends."""
 
 import json
-from collections.abc import Sequence, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,7 @@ from engine import rollout, turn
 from engine.core.decision import Result
 from engine.core.errors import Fault, UnservableError
 from engine.core.policy import Learner
-from engine.core.ports import Belief, Option, Task, Pin
+from engine.core.ports import Belief, Option, Pin, Task
 from engine.core.reply import Usage
 from engine.documents import shipped_json, shipped_text
 from engine.protocols import PROTOCOLS

@@ -120,6 +120,7 @@ TRAPS = [f"{letter}{number}" for letter, numbers in NUMBERS.items() for number i
 # Why a trap has no test.
 UNTESTED: Mapping[str, str] = {
     "G17": "the Bedrock protocol is not spoken yet",
+    "W50": "a stream is watched by its bytes; a watch over its content comes with health of attempts",
     "G100": "clients have no keys yet; comes with authentication",
 }
 

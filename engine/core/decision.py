@@ -48,7 +48,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A model or plan that was considered. `confidence` is that it is not worse than the frontier; None if not asked."""
+    """A model or plan that was considered. `confidence` is that it is not worse than the frontier; None: not asked."""
 
     model: str
     chosen: bool
