@@ -10,6 +10,7 @@ import pytest
 from engine import wire
 from engine.core.catalog import Model
 from engine.protocols import PROTOCOLS
+from engine.protocols.sse import frame
 
 MANY = 8_000
 SECONDS = 3.0  # of CPU time; a tenth of it is enough, and a square needs more
@@ -77,4 +78,14 @@ def test_a_long_conversation_takes_no_more_than_its_share(
     began = time.process_time()
     request = PROTOCOLS[name].read_request(body, b"")
     wire.dumps(PROTOCOLS[target].write_request(request, model, "gemini-3-pro").body)
+    assert time.process_time() - began < SECONDS
+
+
+def test_a_stream_of_calls_that_stay_open_takes_no_more_than_its_share() -> None:
+    reader = PROTOCOLS["openai-chat"].event_reader()
+    called = {"type": "function", "function": {"name": "f", "arguments": '{"a":'}}
+    began = time.process_time()
+    for number in range(MANY):
+        delta = {"tool_calls": [{"index": number, "id": f"c{number}", **called}]}
+        reader.feed(frame(wire.dumps({"id": "x", "choices": [{"index": 0, "delta": delta}]})))
     assert time.process_time() - began < SECONDS

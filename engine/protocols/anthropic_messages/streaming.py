@@ -42,7 +42,7 @@ from engine.protocols.turns import CallIds, made_id
 class _Block:
     """A block being read. `sealed` is what its part is sealed with when it closes."""
 
-    __slots__ = ("arguments", "index", "kind", "sealed", "start_input")
+    __slots__ = ("_lists", "arguments", "index", "kind", "sealed", "start_input")
 
     def __init__(self, index: int, kind: str, sealed: dict[str, Any]) -> None:
         self.index = index
@@ -50,6 +50,13 @@ class _Block:
         self.sealed = sealed
         self.arguments: list[str] = []
         self.start_input: Any = None
+        self._lists: dict[str, list[Any]] = {}
+
+    def add(self, field: str, value: Any) -> None:
+        """One more in a list that is sealed; what the block began with stays as it was."""
+        if field not in self._lists:
+            self.sealed[field] = self._lists[field] = list(self.sealed.get(field) or ())
+        self._lists[field].append(value)
 
 
 class EventReader(StreamReader):
@@ -141,13 +148,13 @@ class EventReader(StreamReader):
             block.sealed["signature"] = block.sealed.get("signature", "") + delta["signature"]
             return
         elif kind == "citations_delta":
-            block.sealed["citations"] = [*(block.sealed.get("citations") or ()), delta["citation"]]
+            block.add("citations", delta["citation"])
             return
         elif kind == "compaction_delta":
             text = delta["content"]
             block.sealed["content"] = (block.sealed.get("content") or "") + (text or "")
         else:
-            block.sealed["deltas"] = [*block.sealed.get("deltas", ()), delta]
+            block.add("deltas", delta)
             return
         if text:
             events.append(PartGrew(block.index, a_string(text, kind)))

@@ -84,6 +84,9 @@ class EventReader(StreamReader):
         self._details: list[Any] = []
         self._calls: dict[Any, _Call] = {}  # by the provider's index
         self._all_calls: list[_Call] = []
+        self._grown: dict[
+            int, _Call
+        ] = {}  # the open ones that grew since it was looked whether they are whole
         self._reason: str | None = None
         self._refused = False
         self._usage = Usage()
@@ -173,6 +176,7 @@ class EventReader(StreamReader):
         if not call.open or delta.get("id") or function.get("name") or type(text) is not str or not text:
             return False
         call.arguments.append(text)
+        self._grown[call.index] = call
         events.append(PartGrew(call.index, text))
         return True
 
@@ -265,6 +269,7 @@ class EventReader(StreamReader):
             text = arguments_text(arguments)
             call.arguments.append(text)
             if call.open:
+                self._grown[call.index] = call
                 events.append(PartGrew(call.index, text))
 
     def _call_of(self, delta: Json) -> _Call:
@@ -290,6 +295,7 @@ class EventReader(StreamReader):
         call.index, call.open = self._next(), True
         events.append(PartOpened(call.index, ToolCall(call.id, call.name, "")))
         if call.arguments:
+            self._grown[call.index] = call
             events.append(PartGrew(call.index, "".join(call.arguments)))
 
     def _next(self) -> int:
@@ -303,10 +309,11 @@ class EventReader(StreamReader):
             self._text = -1
         if self._thinking >= 0:
             self._close_thinking(events)
-        for call in self._all_calls:
-            if call.open and call.is_whole():
+        for _, call in sorted(self._grown.items()):
+            if call.is_whole():
                 events.append(PartClosed(call.index))
                 call.open = False
+        self._grown.clear()
 
     def _thinking_seal(self) -> Sealed | None:
         if not self._details:

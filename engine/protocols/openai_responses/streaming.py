@@ -68,6 +68,7 @@ class EventReader(StreamReader):
         self._started = False
         self._opened = 0
         self._items: dict[int, _Item] = {}
+        self._shown: list[_Item] = []  # reasoning that is shown itself and has not ended
         self._called = False
         self._refused = False
 
@@ -139,15 +140,11 @@ class EventReader(StreamReader):
                 item.one = self._add(Opaque(kind, Sealed(ORIGIN, item.item)), events)
 
     def _add(self, part: Part, events: list[Event]) -> _Part:
-        for item in self._items.values():
+        for item in self._shown:
             # Open models' servers end a reasoning after the text it led to, and have nothing to add to it.
-            if (
-                item.one is not None
-                and item.one.open
-                and item.section is not None
-                and item.section[0] == _SHOWN
-            ):
+            if item.one is not None and item.one.open:
                 self._close(item.one, reasoning_seal(item.item), events)
+        self._shown.clear()
         events.append(PartOpened(self._opened, part))
         self._opened += 1
         return _Part(self._opened - 1)
@@ -287,6 +284,8 @@ class EventReader(StreamReader):
             return  # the reasoning itself was shown, and this is its summary
         if item.section is not None and item.section != section and item.one.pieces:
             self._grow(item.one, "\n\n", events)
+        if item.section is None and field == _SHOWN:
+            self._shown.append(item)
         item.section = section
         self._grow(item.one, a_string(event["delta"], "delta"), events)
 
