@@ -1,9 +1,11 @@
 """Problems as other programs read them: JSON, GitHub annotations, SARIF for code scanning, JUnit for CI servers."""
 
+import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
@@ -38,8 +40,8 @@ def plain(problem: Problem) -> dict[str, str | int]:
         "column": problem.column,
         "code": problem.code,
         "severity": problem.severity,
-        "message": problem.message,
-        "hint": problem.hint,
+        "message": _unicode(problem.message),
+        "hint": _unicode(problem.hint),
     }
 
 
@@ -52,9 +54,15 @@ def _unicode(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def _from_here(file: str) -> str:
+    """CI runs in the repository, and wants names as seen from there."""
+    path, here = Path(file), Path.cwd()
+    return str(path.relative_to(here)) if path.is_relative_to(here) else file
+
+
 def _annotation(problem: Problem) -> str:
     """A GitHub Actions workflow command: https://docs.github.com/actions, "Workflow commands"."""
-    where = f"file={_property(_unicode(problem.file))},line={problem.line},col={problem.column}"
+    where = f"file={_property(_unicode(_from_here(problem.file)))},line={problem.line},col={problem.column}"
     return f"::{problem.severity} {where},title={_property(problem.code)}::{_escaped(_text(problem))}"
 
 
@@ -67,24 +75,54 @@ def _property(text: str) -> str:
 
 
 def as_sarif(problems: Sequence[Problem]) -> str:
-    """SARIF 2.1.0, section 3: one run; columns count characters, as ours do."""
-    codes = sorted({problem.code for problem in problems})
+    """SARIF 2.1.0, section 3: one run; columns count characters, as ours do. GitHub's code scanning asks for more
+    than the standard: descriptions and help for each rule, both ends of a place, names relative to the repository."""
+    levels = {problem.code: problem.severity for problem in problems}
+    codes = sorted(levels)
     driver = {
         "name": "weave-engine",
         "version": __version__,
-        "rules": [{"id": code, "shortDescription": {"text": CODES.get(code, code)}} for code in codes],
+        "rules": [_sarif_rule(code, levels[code]) for code in codes],
     }
     run = {
         "tool": {"driver": driver},
         "columnKind": "unicodeCodePoints",
-        "results": [_sarif_result(problem, codes) for problem in problems],
+        "results": [_sarif_result(problem, codes, mark) for problem, mark in _marked(problems)],
     }
     report = {"$schema": "https://json.schemastore.org/sarif-2.1.0.json", "version": "2.1.0", "runs": [run]}
     return wire.dumps(report).decode()
 
 
-def _sarif_result(problem: Problem, codes: Sequence[str]) -> dict[str, Any]:
-    region = {"startLine": problem.line, "startColumn": problem.column}
+def _sarif_rule(code: str, level: str) -> dict[str, Any]:
+    text = {"text": CODES.get(code, code)}
+    return {
+        "id": code,
+        "shortDescription": text,
+        "fullDescription": text,
+        "help": {
+            "text": f"{text['text']} The policy reference, policies/README.md, has an example of {code}."
+        },
+        "defaultConfiguration": {"level": level},
+    }
+
+
+def _marked(problems: Iterable[Problem]) -> Iterator[tuple[Problem, str]]:
+    """Each with a mark that stays when lines move: what it says, and which of those that say so it is."""
+    before: Counter[str] = Counter()
+    for problem in problems:
+        said = hashlib.sha256(f"{problem.file}|{problem.code}|{problem.message}".encode("utf-8", "replace"))
+        mark = said.hexdigest()[:16]
+        before[mark] += 1
+        yield problem, f"{mark}:{before[mark]}"
+
+
+def _sarif_result(problem: Problem, codes: Sequence[str], mark: str) -> dict[str, Any]:
+    region = {
+        "startLine": problem.line,
+        "startColumn": problem.column,
+        "endLine": problem.line,
+        "endColumn": problem.column + 1,
+    }
     place = {"artifactLocation": {"uri": _uri(problem.file)}, "region": region}
     return {
         "ruleId": problem.code,
@@ -92,11 +130,12 @@ def _sarif_result(problem: Problem, codes: Sequence[str]) -> dict[str, Any]:
         "level": problem.severity,
         "message": {"text": _text(problem)},
         "locations": [{"physicalLocation": place}],
+        "partialFingerprints": {"weaveProblem/v1": mark},
     }
 
 
 def _uri(file: str) -> str:
-    path = _unicode(file).replace("\\", "/")
+    path = _unicode(_from_here(file)).replace("\\", "/")
     return f"file://{quote(path)}" if path.startswith("/") else quote(path)
 
 
@@ -147,4 +186,4 @@ def _xml(text: str) -> str:
 
 
 def _text(problem: Problem) -> str:
-    return f"{problem.message}; {problem.hint}" if problem.hint else problem.message
+    return _unicode(f"{problem.message}; {problem.hint}" if problem.hint else problem.message)

@@ -1,5 +1,11 @@
 import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
+
+import pytest
+from jsonschema import Draft202012Validator
 
 from engine.commands.formats import Case, as_github, as_json, as_junit, as_sarif, junit
 from engine.core.errors import Problem
@@ -36,9 +42,83 @@ def test_sarif_names_every_code_once_and_points_at_characters() -> None:
     assert first["message"]["text"] == "no field 'x'; did you mean 'y'?"
     place = first["locations"][0]["physicalLocation"]
     assert place["artifactLocation"]["uri"] == "policies/a%20b.yaml"
-    assert place["region"] == {"startLine": 3, "startColumn": 7}
+    assert place["region"] == {"startLine": 3, "startColumn": 7, "endLine": 3, "endColumn": 8}
     elsewhere = second["locations"][0]["physicalLocation"]["artifactLocation"]["uri"]
     assert elsewhere == "file:///etc/weave/b.yaml"
+
+
+def text(longest: int) -> dict[str, Any]:
+    value = {"type": "string", "minLength": 1, "maxLength": longest}
+    return {"type": "object", "required": ["text"], "properties": {"text": value}}
+
+
+def objects(required: str, **properties: Any) -> dict[str, Any]:
+    return {"type": "object", "required": required.split(), "properties": properties}
+
+
+# What GitHub's page on SARIF says code scanning requires, and its limits.
+RULE = objects(
+    "id shortDescription fullDescription help",
+    id={"type": "string", "maxLength": 255},
+    shortDescription=text(1024),
+    fullDescription=text(1024),
+    help=text(10_000),
+    defaultConfiguration=objects("level", level={"enum": ["note", "warning", "error"]}),
+)
+FROM_1 = {"type": "integer", "minimum": 1}
+PLACE = objects(
+    "artifactLocation region",
+    artifactLocation=objects("uri", uri={"pattern": r"^[A-Za-z0-9\-._~:/?#\[\]@!$&'()*+,;=%]+$"}),
+    region=objects(
+        "startLine startColumn endLine endColumn",
+        startLine=FROM_1, startColumn=FROM_1, endLine=FROM_1, endColumn=FROM_1,
+    ),
+)  # fmt: skip
+RESULT = objects(
+    "ruleId message locations partialFingerprints",
+    level={"enum": ["note", "warning", "error"]},
+    message=text(10_000),
+    locations={"type": "array", "minItems": 1, "items": objects("physicalLocation", physicalLocation=PLACE)},
+    partialFingerprints={"type": "object", "additionalProperties": {"type": "string", "minLength": 1}},
+)
+DRIVER = objects("name rules", rules={"type": "array", "maxItems": 25_000, "items": RULE})
+RUN = objects(
+    "tool results",
+    tool=objects("driver", driver=DRIVER),
+    results={"type": "array", "maxItems": 25_000, "items": RESULT},
+)
+SARIF = objects(
+    "$schema version runs", version={"const": "2.1.0"}, runs={"type": "array", "maxItems": 20, "items": RUN}
+)
+
+
+@pytest.mark.parametrize("code", CODES)
+def test_sarif_has_all_that_github_requires(code: str) -> None:
+    odd = [
+        Problem(name, 1, 1, code, "a <b> & \x1b \ud800")
+        for name in ("a b%.yaml", "ü.yaml", "\udcff", "C:\\x", "a\nb")
+    ]
+    Draft202012Validator(SARIF).validate(json.loads(as_sarif([FIRST, *odd, FIRST])))
+
+
+def test_sarif_marks_a_problem_alike_when_its_line_moves_and_two_that_say_the_same_apart() -> None:
+    def marks(*problems: Problem) -> list[str]:
+        results = json.loads(as_sarif(problems))["runs"][0]["results"]
+        return [result["partialFingerprints"]["weaveProblem/v1"] for result in results]
+
+    first, again = marks(FIRST, replace(FIRST, line=9))
+    assert first != again
+    assert marks(replace(FIRST, line=40), FIRST) == [first, again]
+    assert marks(replace(FIRST, message="other")) != [first]
+
+
+def test_files_below_the_working_directory_are_named_from_there(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    inside = replace(FIRST, file=str(tmp_path / "policies" / "a.yaml"))
+    assert as_github([inside]).startswith("::error file=policies/a.yaml,line=3,col=7,")
+    assert '"uri":"policies/a.yaml"' in as_sarif([inside])
 
 
 def test_sarif_without_problems_is_a_run_without_results() -> None:
