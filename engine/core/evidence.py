@@ -8,6 +8,8 @@ done, so `grounds` names what a verdict rests on and leaves its worth to the pol
 from dataclasses import dataclass
 from typing import Literal
 
+from engine.core.values import quick
+
 RunKind = Literal["test", "build", "lint"]
 TaskVerdict = Literal["accepted", "rejected", ""]
 Grounds = Literal["user", "tests", "builds", "lints", ""]
@@ -25,6 +27,7 @@ class Run:
     failures: int = 0
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class TaskEvidence:
     """How one task stands. A task begins with a user's request and ends with the next; what a user says in between,
@@ -57,6 +60,7 @@ class TaskEvidence:
     grounds: Grounds = ""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Tasks:
     """The task a conversation is at, and the one before it."""

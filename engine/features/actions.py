@@ -39,8 +39,8 @@ WRITES = re.compile(
 WRITERS = ("tee", "sed", "patch", "git apply")
 FILE = re.compile(r"(?<![\w./-])((?:[\w~-]|\.{1,2}/|/)[\w./-]{0,200}\.([A-Za-z+]{1,6}))(?![\w/-])")
 SEPARATOR = re.compile(r"&&|\|\||;|\||\\n|\n")
-OLD = re.compile(r'"(?:old_string|old_str|oldString|oldText|old_text)"\s*:\s*"((?:[^"\\]|\\.){0,8000})"')
-NEW = re.compile(r'"(?:new_string|new_str|newString|newText|new_text)"\s*:\s*"((?:[^"\\]|\\.){0,8000})"')
+OLD = re.compile(r'"(?:old_string|old_str|oldString|oldText|old_text)"\s*:\s*"((?:[^"\\]++|\\.)*+)"')
+NEW = re.compile(r'"(?:new_string|new_str|newString|newText|new_text)"\s*:\s*"((?:[^"\\]++|\\.)*+)"')
 AFTER_HEREDOC = re.compile(r"<<-?\s*\\?[\\\"']{0,2}(\w{1,40})")
 
 VERSIONING = re.compile(
@@ -52,17 +52,20 @@ Stash = Literal["aside", "back", ""]
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """`path` is the file it names, if it names one; `command` what a shell is given, still JSON-escaped.
+    """`path` is the file it names, if it names one; `command` what a shell is given.
 
     A shell command may write a file and run the tests; then its kind is the run's, and `edits` is true all the same.
-    `swap` identifies the text an edit took out and the one it put in. `undoes` are the files whose edits a command
-    throws away: none of them means all; None that it throws nothing away. `quotes`: it shows what others wrote."""
+    `prose`: it edits words, which changes nothing that is run. `swap` identifies an edit, and the one that would take
+    it back. `undoes` are the files whose edits a command throws away: none of them means all; None that it throws
+    nothing away. `quotes`: it shows what others wrote.
+    """
 
     kind: Kind
     path: str = ""
     command: str = ""
     starts: Starts | None = None
     edits: bool = False
+    prose: bool = False
     swap: tuple[int, int] | None = None
     undoes: tuple[str, ...] | None = None
     stash: Stash = ""
@@ -80,7 +83,7 @@ def read_action(kind: Kind, arguments: str) -> Action:
                 return Action(kind, path)
             if '"view"' in arguments[:LOOKED_AT]:
                 return Action("read", path)
-            return Action("edit", path, edits=True, swap=_swap(arguments))
+            return Action("edit", path, edits=True, prose=is_prose(path), swap=_swap(path, arguments))
         case _:
             return Action(kind)
 
@@ -120,18 +123,19 @@ def _path(arguments: str) -> str:
 def command_action(command: str) -> Action:
     """What a shell command does, no longer escaped."""
     writes = _writes(command)
+    if not writes and _only_looks(command):
+        return Action("read", _last_file(command), command)
     starts = starts_of(command)
     undoes, stash = _git(command)
     if stash:
         starts = None  # what is run while edits are put aside says nothing of them
     path = (_last_file(command) or _patched(command)) if writes else ""
     if starts is not None:
-        return Action("test" if starts.tests else "shell", path, command, starts, writes, undoes=undoes)
+        kind: Kind = "test" if starts.tests else "shell"
+        return Action(kind, path, command, starts, writes, is_prose(path), undoes=undoes)
     if writes:
-        return Action("edit", path, command, edits=True, undoes=undoes, stash=stash)
-    if _only_looks(command):
-        return Action("read", _last_file(command), command)
-    return Action("shell", "", command, None, False, None, undoes, stash, shows_others(command))
+        return Action("edit", path, command, edits=True, prose=is_prose(path), undoes=undoes, stash=stash)
+    return Action("shell", "", command, undoes=undoes, stash=stash, quotes=shows_others(command))
 
 
 def _shell(arguments: str) -> Action:
@@ -151,11 +155,13 @@ def _rest(arguments: str) -> str:
     return f"\n{begins[1]}" + unescaped(rest.rpartition('"')[0].partition('"')[0])
 
 
-def _swap(arguments: str) -> tuple[int, int] | None:
+def _swap(path: str, arguments: str) -> tuple[int, int] | None:
     if len(arguments) > 16 * LOOKED_AT:
         return None
     old, new = OLD.search(arguments), NEW.search(arguments)
-    return (hash(old[1]), hash(new[1])) if old is not None and new is not None else None
+    if old is None or new is None:
+        return None
+    return hash((path, old[1], new[1])), hash((path, new[1], old[1]))
 
 
 def _git(command: str) -> tuple[tuple[str, ...] | None, Stash]:

@@ -32,11 +32,14 @@ AFTER_LAUNCHER = 10  # words
 REMEMBERED = 1_024  # readings, each with at most HEAD and TAIL characters
 LINES = 48  # that hold the same word
 UNWRAPPED = 65_536  # characters of a JSON wrapper that is opened
+REMINDED = "</system-reminder>"
 PATIENCE = 3  # tools whose summary is found in one output of a script
 
 ASSIGNMENT = re.compile(r"[A-Za-z_]\w{0,60}\+?=")
 COLOUR = re.compile(r"\x1b\[[0-9;?]{0,12}[A-Za-z]|\x1b\][^\x07\n]{0,200}\x07|\[(?:\d{1,3};){0,4}\d{1,2}m")
 VERSION = re.compile(r"[\d.]+$")
+NAME = re.compile(r"[\w.+-]+")
+EXIT_WORDS = re.compile(r"[Ee]xit|returncode")
 PRINTS_CODE = re.compile(r"\$\?|PIPESTATUS|\$\{?(?:rc|RC|code|status|ret|EXIT\w*|exit_code)\b")
 
 
@@ -60,7 +63,7 @@ class Tool:
     silent: bool  # says nothing where it finds nothing
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # so that asking for a remembered reading hashes no fields
 class Starts:
     """The tools a command starts, by their place in the file, and what its exit code says.
 
@@ -75,6 +78,18 @@ class Starts:
     tests: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What an output tells: its runs, and whether the tests among them failed; None where it ran none."""
+
+    runs: tuple[Run, ...] = ()
+    tests_failed: bool | None = None
+
+
+NOTHING = Reading()
+
+
+@lru_cache(maxsize=REMEMBERED)
 def starts_of(command: str) -> Starts | None:
     """What a shell command starts, no longer escaped; None where it can start nothing that judges."""
     if not _might_start(command):
@@ -103,16 +118,22 @@ def shows_others(command: str) -> bool:
 
 def runs_in(starts: Starts | None, output: str, is_error: bool) -> tuple[Run, ...]:
     """The runs that a command's output tells of. Without known starts, a summary may give one away."""
+    return reading_of(starts, output, is_error).runs
+
+
+def reading_of(starts: Starts | None, output: str, is_error: bool) -> Reading:
     if output[:1] == "{" and '"output"' in output[:HEAD]:
         output = _unwrapped(output)
-    if len(output) <= TAIL and not output.endswith("</system-reminder>"):
-        return _read(starts, output[:HEAD], output, is_error)
+    if len(output) <= TAIL and not output.endswith(REMINDED):
+        return _read(starts, "", output, is_error)
     return _read(starts, output[:HEAD], _end_of(output), is_error)
 
 
 def exit_code(head: str, tail: str) -> int | None:
     """The exit code that a client tells at the beginning or end of an output, if it does."""
     for text in (head, tail[-HEAD:]):
+        if EXIT_WORDS.search(text) is None:
+            continue
         if (found := _exit_codes().search(text)) is not None:
             return int(next(group for group in found.groups() if group is not None))
     return None
@@ -124,14 +145,20 @@ def in_background(output: str) -> bool:
 
 def _end_of(output: str) -> str:
     """The last of an output, before the reminders that clients append to it."""
-    while output.endswith("</system-reminder>") and (at := output.rfind("<system-reminder>")) >= 0:
+    while output.endswith(REMINDED) and (at := output.rfind("<system-reminder>")) >= 0:
         output = output[max(0, at - 2 * TAIL) : at].rstrip()
     return output[-TAIL:]
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _read(starts: Starts | None, head: str, tail: str, is_error: bool) -> tuple[Run, ...]:
-    head, tail = _plain(head), _plain(tail)
+def _read(starts: Starts | None, head: str, tail: str, is_error: bool) -> Reading:
+    """`head` is empty where the tail is the whole output."""
+    runs = _runs(starts, _plain(head or tail[:HEAD]), _plain(tail), is_error)
+    tests = [run.failed for run in runs if run.kind == "test"]
+    return Reading(runs, any(tests) if tests else None) if runs else NOTHING
+
+
+def _runs(starts: Starts | None, head: str, tail: str, is_error: bool) -> tuple[Run, ...]:
     if starts is None:
         return tuple(_betrayed(tail))
     code = exit_code(head, tail) if starts.own else _asked(tail) if starts.asked else None
@@ -289,7 +316,7 @@ def _count(counts: re.Pattern[str] | None, telling: str) -> int:
 
 
 def _asked(tail: str) -> int | None:
-    found = _asked_code().search(tail[-200:])
+    found = _asked_code().fullmatch(tail[-200:].rstrip().rpartition("\n")[2])
     return int(found[1]) if found is not None else None
 
 
@@ -378,13 +405,9 @@ def _base(word: str) -> str:
 
 
 def _might_start(command: str) -> bool:
-    return _any_program().search(command) is not None
-
-
-@cache
-def _any_program() -> re.Pattern[str]:
-    names = sorted(_programs(), key=len, reverse=True)
-    return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, names))})(?![\w-])|{_script().pattern}")
+    return not _programs().keys().isdisjoint(NAME.findall(command)) or (
+        "test" in command and _script().search(command) is not None
+    )
 
 
 @cache

@@ -7,15 +7,17 @@ say that the tests pass. Arguments are a model's JSON, so commands come here sti
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 LONGEST = 2_048  # characters of a command that are read
 PARTS = 24
+REMEMBERED = 64  # commands; several questions are asked of each
 
 TOKEN = re.compile(
     r"""(?P<space>[ \t\r]+|\\\n|(?<![^\s;])\#[^\n]*)
     |(?P<operator>&&|\|\||;;|\|&|[;|&\n])
     |(?P<redirect>&>>?|\d?>>?&?\d?|\d?<{1,3}-?)
-    |(?P<word>(?:[^\s"'\\;|&<>()]|\\.|"(?:\\.|[^"\\])*"|'[^']*')+)
+    |(?P<word>(?:[^\s"'\\;|&<>()]++|\\.|"(?:\\.|[^"\\]++)*+"|'[^']*+')++)
     |(?P<rest>.)""",
     re.VERBOSE | re.DOTALL,
 )
@@ -42,6 +44,7 @@ def unescaped(command: str) -> str:
     return text if isinstance(text, str) else command
 
 
+@lru_cache(maxsize=REMEMBERED)
 def simple_commands(command: str) -> tuple[Simple, ...]:
     """The simple commands of a shell line, in order."""
     found: list[Simple] = []

@@ -20,6 +20,7 @@ from hashlib import blake2b
 
 from engine.core.conversation import Message, Request, Text, Tool, ToolCall, ToolResult, Tuning
 from engine.core.evidence import TaskEvidence, Tasks
+from engine.core.values import quick
 from engine.features.clients import caller
 from engine.features.markers import Look, system_marks, user_marks
 from engine.features.phase import phase_of
@@ -31,6 +32,7 @@ HASHED = 16_384  # characters of the first user text that name a conversation
 SYSTEM_TEXTS = 4  # of which the openings are looked at
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Survey:
     """What one walk saw. `engine.features.registry` gives each value its name and meaning."""

@@ -13,75 +13,52 @@ interruption the next words are about the same task if they have it go on, and a
 from collections.abc import Sequence
 
 from engine.core.evidence import Grounds, Run, TaskEvidence, TaskVerdict
+from engine.features.runs import Reading
 from engine.features.wording import Wording, wording
 
 
 class Task:
-    """A task while it goes on. Its counts are raised by the walk."""
+    """A task while it goes on. Its counts are raised by the walk.
 
-    __slots__ = (
-        "_aside",
-        "_before",
-        "_files",
-        "_said",
-        "_since_edit",
-        "_stopped",
-        "_stuck_calls",
-        "_stuck_runs",
-        "_swaps",
-        "_worst",
-        "abandoned",
-        "approved",
-        "corrected",
-        "edits",
-        "failed_runs",
-        "interrupted",
-        "number",
-        "repeated",
-        "tool_errors",
-        "undone",
-    )
+    What it begins with stands in the class: every request makes a task or two, and most have nothing to tell."""
+
+    edits = failed_runs = tool_errors = repeated = undone = 0
+    corrected = approved = interrupted = abandoned = False
+    _aside = _stopped = False
+    _said: TaskVerdict = ""  # what the user said of how it stands
+    _since_edit: list[Reading]
+    _before: list[Reading]
+    _stuck_calls = _stuck_runs = 0
+    _worst = 0  # failures of the latest failing run, where they are known
 
     def __init__(self, number: int) -> None:
         self.number = number
-        self.edits = self.failed_runs = self.tool_errors = self.repeated = self.undone = 0
-        self.corrected = self.approved = self.interrupted = self.abandoned = False
-        self._since_edit: list[Run] = []
-        self._before: list[Run] = []
-        self._files: dict[str, int] = {}
-        self._swaps: set[tuple[str, int, int]] = set()
-        self._stuck_calls = self._stuck_runs = 0
-        self._worst: int | None = None  # failures of the latest failing run
-        self._aside = self._stopped = False
-        self._said: TaskVerdict = ""  # what the user said of how it stands
+        self._since_edit = self._before = []
+        self._paths: list[str] = []  # of edits
+        self._swaps: set[int] = set()
 
-    def edited(self, path: str, swap: tuple[int, int] | None) -> None:
+    def edited(self, path: str, swap: tuple[int, int] | None, prose: bool) -> None:
+        """`prose`: words were edited, no code, so what was run still holds."""
         self.edits += 1
+        if prose:
+            return
         self._before, self._since_edit = self._since_edit, []
         self._stuck_calls = 0
         self._said = ""
-        self._files[path] = self._files.get(path, 0) + 1
+        self._paths.append(path)
         if swap is not None:
-            old, new = swap
-            if (path, new, old) in self._swaps:
+            edit, undoing = swap
+            if undoing in self._swaps:
                 self.undone += 1
                 self._stuck_calls += 1
-            self._swaps.add((path, old, new))
+            self._swaps.add(edit)
 
     def edit_failed(self, path: str) -> None:
-        """The latest edit did not happen."""
-        if self.edits:
+        """The latest edit of this file did not happen."""
+        if path in self._paths:
             self.edits -= 1
+            self._paths.remove(path)
             self._since_edit = self._since_edit or self._before
-        count = self._files.get(path, 0)
-        if count > 1:
-            self._files[path] = count - 1
-        elif count:
-            del self._files[path]
-
-    def prose_edited(self) -> None:
-        """Words were edited, no code: what was run still holds."""
-        self.edits += 1
 
     def repeats(self) -> None:
         self.repeated += 1
@@ -93,32 +70,28 @@ class Task:
 
     def undo(self, targets: Sequence[str]) -> None:
         """Edits of these files, or of all, were thrown away."""
-        gone = [
-            path
-            for path in self._files
-            if not targets or any(path.endswith(target.removeprefix("./")) for target in targets)
-        ]
-        if gone:
-            self.undone += sum(self._files.pop(path) for path in gone)
+        kept = [path for path in self._paths if targets and not _names(targets, path)]
+        if len(kept) < len(self._paths):
+            self.undone += len(self._paths) - len(kept)
+            self._paths = kept
             self._stuck_calls += 1
             self._before, self._since_edit = self._since_edit, []
 
     def put_aside(self, away: bool) -> None:
         self._aside = away
 
-    def ran(self, runs: Sequence[Run]) -> None:
+    def ran(self, reading: Reading) -> None:
         if not self.edits or self._aside:
             return
-        self._since_edit += runs
-        for run in runs:
-            if not run.failed:
-                if run.kind == "test":
-                    self._stuck_runs, self._worst, self._stuck_calls = 0, None, 0
-                continue
-            self.failed_runs += 1
-            fewer = self._worst is not None and 0 < run.failures < self._worst
-            self._stuck_runs = 0 if fewer else self._stuck_runs + 1
-            self._worst = run.failures or self._worst
+        self._since_edit.append(reading)
+        for run in reading.runs:
+            if run.failed:
+                self.failed_runs += 1
+                fewer = 0 < run.failures < self._worst
+                self._stuck_runs = 0 if fewer else self._stuck_runs + 1
+                self._worst = run.failures or self._worst
+            elif run.kind == "test":
+                self._stuck_runs = self._stuck_calls = self._worst = 0
 
     def interrupt(self) -> None:
         self.interrupted = self._stopped = True
@@ -139,16 +112,20 @@ class Task:
             self._stopped = False
 
     def evidence(self, ended: bool, loop_open: bool) -> TaskEvidence:
-        tests = _tests(self._since_edit)
-        builds, lints = _latest(self._since_edit, "build"), _latest(self._since_edit, "lint")
+        tests: Run | None = None
+        builds: Sequence[Run] = ()
+        lints: Sequence[Run] = ()
+        if self._since_edit:
+            runs = [run for reading in self._since_edit for run in reading.runs]
+            tests, builds, lints = _tests(runs), _latest(runs, "build"), _latest(runs, "lint")
         verdict, grounds = self._verdict(tests, builds, lints)
         return TaskEvidence(
             number=self.number,
             edits=self.edits,
             tests_passed=tests.passes if tests is not None else 0,
             tests_failed=max(1, tests.failures) if tests is not None and tests.failed else 0,
-            builds_failed=sum(run.failed for run in builds),
-            lints_failed=sum(run.failed for run in lints),
+            builds_failed=_failed(builds),
+            lints_failed=_failed(lints),
             failed_runs=self.failed_runs,
             tool_errors=self.tool_errors,
             repeated_calls=self.repeated,
@@ -159,7 +136,7 @@ class Task:
             interrupted=self.interrupted,
             abandoned=self.abandoned,
             ended=ended,
-            moving=loop_open and not ended and bool(self.edits) and not self._since_edit,
+            moving=loop_open and not ended and self.edits > 0 and not self._since_edit,
             verdict=verdict,
             grounds=grounds,
         )
@@ -170,11 +147,11 @@ class Task:
         if self._said:
             return self._said, "user"
         if tests is not None:
-            return _said(tests.failed), "tests"
+            return ("rejected" if tests.failed else "accepted"), "tests"
         if builds:
-            return _said(any(run.failed for run in builds)), "builds"
+            return ("rejected" if _failed(builds) else "accepted"), "builds"
         if lints:
-            return _said(any(run.failed for run in lints)), "lints"
+            return ("rejected" if _failed(lints) else "accepted"), "lints"
         return "", ""
 
 
@@ -207,8 +184,12 @@ class TaskLog:
         return self._former.evidence(ended=True, loop_open=False) if self._former is not None else None
 
 
-def _said(failed: bool) -> TaskVerdict:
-    return "rejected" if failed else "accepted"
+def _names(targets: Sequence[str], path: str) -> bool:
+    return any(path.endswith(target.removeprefix("./")) for target in targets)
+
+
+def _failed(runs: Sequence[Run]) -> int:
+    return len([run for run in runs if run.failed]) if runs else 0
 
 
 def _tests(runs: Sequence[Run]) -> Run | None:

@@ -21,7 +21,6 @@ from engine.core.conversation import (
     ToolCall,
     ToolResult,
 )
-from engine.core.evidence import Run
 from engine.documents import shipped_yaml
 from engine.features.actions import (
     LOOKED_AT as ORDINARY,
@@ -31,7 +30,6 @@ from engine.features.actions import (
     Kind,
     command_action,
     fence_language,
-    is_prose,
     language_of,
     read_action,
     tool_kind,
@@ -39,7 +37,7 @@ from engine.features.actions import (
 from engine.features.crowd import MANY, crowd_of, stretched
 from engine.features.markers import CLIENTS
 from engine.features.phase import Step
-from engine.features.runs import exit_code, in_background, runs_in
+from engine.features.runs import Reading, exit_code, in_background, reading_of
 from engine.features.tasks import TaskLog
 from engine.features.tokens import Ruler
 from engine.features.wording import (
@@ -246,8 +244,7 @@ class Walk:
         if not command:
             return
         self.loop_open = True
-        runs = runs_in(command_action(command[:ORDINARY]).starts, text, is_error=False)
-        self._ran(runs)
+        self._ran(reading_of(command_action(command[:ORDINARY]).starts, text, is_error=False))
 
     def _turn_begins(self, words: str, steering: bool) -> None:
         self.turn += 1
@@ -293,7 +290,7 @@ class Walk:
         self._asked = ""
         if "<" in text and edits_in_text(text):
             self._edited = self.edited_this_turn = True
-            self.tasks.current.edited("", None)
+            self.tasks.current.edited("", None, prose=False)
         if "```" in text or "<execute" in text:
             self._asked = command_in_text(text)
 
@@ -313,10 +310,7 @@ class Walk:
         if action.edits:
             self._edited = self.edited_this_turn = True
             self._since_edit.clear()
-            if is_prose(action.path):
-                self.tasks.current.prose_edited()
-            else:
-                self.tasks.current.edited(action.path, action.swap)
+            self.tasks.current.edited(action.path, action.swap, action.prose)
         self._since_edit.add(key)
         if action.path:
             self.focus = action.path
@@ -350,9 +344,9 @@ class Walk:
         if action.starts is not None or kind == "shell":
             # The verdict is dear, so it is asked for only where it makes a difference.
             if (self._edited or failed or _is_numbered(output)) and not action.quotes:
-                runs = runs_in(action.starts, output, result.is_error)
-                if runs:
-                    self._ran(runs)
+                reading = reading_of(action.starts, output, result.is_error)
+                if reading.runs:
+                    self._ran(reading)
                     return
                 if action.starts is not None and in_background(output):
                     self._follow(action, output)
@@ -381,17 +375,18 @@ class Walk:
             self.tasks.current.interrupt()
 
     def _not_edited(self, action: Action) -> None:
-        if action.edits and not is_prose(action.path):
+        if action.edits and not action.prose:
             self.tasks.current.edit_failed(action.path)
 
-    def _ran(self, runs: Sequence[Run]) -> None:
+    def _ran(self, reading: Reading) -> None:
         if not self._edited:
             return
-        self.tasks.current.ran(runs)
-        tests = [run.failed for run in runs if run.kind == "test"]
-        if tests:
-            self.failures += any(tests)
-            self.passes += not any(tests)
+        self.tasks.current.ran(reading)
+        if reading.tests_failed is not None:
+            if reading.tests_failed:
+                self.failures += 1
+            else:
+                self.passes += 1
 
     def _follow(self, action: Action, output: str) -> None:
         found = BACKGROUND_ID.search(output[:LOOKED_AT])

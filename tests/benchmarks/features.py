@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from engine import wire
 from engine.core.conversation import Request
-from engine.features import actions, features, markers, runs, survey, tokens, walk, warm, wording
+from engine.features import actions, features, markers, runs, shell, survey, tokens, walk, warm, wording
 from engine.protocols import PROTOCOLS
 
 PATHS = {"/v1/messages": "anthropic-messages", "/v1/chat/completions": "openai-chat"}
@@ -37,6 +37,8 @@ REMEMBERED = (
     markers.system_marks,
     markers.user_marks,
     runs._base,
+    runs.starts_of,
+    shell.simple_commands,
     runs._read,
     tokens._extent_of,
     walk._remembered,

@@ -1,10 +1,15 @@
 """How a task stands, as its edits and runs and the user's words tell; conversations are rows of cases."""
 
 from engine.core.evidence import Run
+from engine.features.runs import Reading
 from engine.features.tasks import TaskLog
 
 FAILED = Run("test", "pytest", True, 2, 1)
 PASSED = Run("test", "pytest", False, 3)
+
+
+def swap(path: str, old: int, new: int) -> tuple[int, int]:
+    return hash((path, old, new)), hash((path, new, old))
 
 
 def begun() -> TaskLog:
@@ -15,9 +20,9 @@ def begun() -> TaskLog:
 
 def edited(*runs: Run) -> TaskLog:
     log = begun()
-    log.current.edited("a.py", None)
+    log.current.edited("a.py", None, prose=False)
     for run in runs:
-        log.current.ran([run])
+        log.current.ran(Reading((run,)))
     return log
 
 
@@ -28,7 +33,7 @@ def verdict(log: TaskLog) -> tuple[str, str]:
 
 def test_a_failure_before_the_first_edit_is_no_evidence() -> None:
     log = begun()
-    log.current.ran([FAILED])
+    log.current.ran(Reading((FAILED,)))
     assert verdict(log) == ("", "")
     assert log.present(loop_open=True).failed_runs == 0
 
@@ -37,7 +42,7 @@ def test_the_last_run_since_the_last_edit_decides() -> None:
     assert verdict(edited(FAILED)) == ("rejected", "tests")
     assert verdict(edited(FAILED, PASSED)) == ("accepted", "tests")
     log = edited(FAILED)
-    log.current.edited("a.py", None)
+    log.current.edited("a.py", None, prose=False)
     present = log.present(loop_open=True)
     assert (present.verdict, present.moving, present.tests_failed, present.failed_runs) == ("", True, 0, 1)
 
@@ -77,8 +82,8 @@ def test_a_correction_in_the_middle_of_the_work_holds_until_the_next_edit() -> N
     log = edited(PASSED)
     log.words("no, that's wrong", steering=True)
     assert verdict(log) == ("rejected", "user")
-    log.current.edited("a.py", None)
-    log.current.ran([PASSED])
+    log.current.edited("a.py", None, prose=False)
+    log.current.ran(Reading((PASSED,)))
     assert verdict(log) == ("accepted", "tests")
     assert log.present(loop_open=True).corrected
 
@@ -111,13 +116,13 @@ def test_a_task_that_goes_on_after_an_interruption_was_not_abandoned() -> None:
 
 def test_setbacks_are_counted_until_something_gets_better() -> None:
     log = edited(FAILED, FAILED)
-    log.current.edited("a.py", None)
-    log.current.ran([FAILED])
+    log.current.edited("a.py", None, prose=False)
+    log.current.ran(Reading((FAILED,)))
     assert log.present(loop_open=True).setbacks == 3
     log.current.repeats()
     log.current.errs()
     assert log.present(loop_open=True).setbacks == 5
-    log.current.ran([PASSED])
+    log.current.ran(Reading((PASSED,)))
     assert log.present(loop_open=True).setbacks == 0
 
 
@@ -130,16 +135,16 @@ def test_fewer_failures_are_no_setback() -> None:
 
 def test_an_edit_that_takes_an_earlier_one_back_undoes_it() -> None:
     log = begun()
-    log.current.edited("a.py", (1, 2))
-    log.current.edited("b.py", (2, 1))
+    log.current.edited("a.py", swap("a", 1, 2), prose=False)
+    log.current.edited("b.py", swap("b", 2, 1), prose=False)
     assert log.present(loop_open=True).undone_edits == 0
-    log.current.edited("a.py", (2, 1))
+    log.current.edited("a.py", swap("a", 2, 1), prose=False)
     assert log.present(loop_open=True).undone_edits == 1
 
 
 def test_edits_that_were_thrown_away_are_undone() -> None:
     log = edited(PASSED)
-    log.current.edited("/r/b.py", None)
+    log.current.edited("/r/b.py", None, prose=False)
     log.current.undo(["b.py"])
     present = log.present(loop_open=True)
     assert (present.undone_edits, present.verdict) == (1, "")
@@ -149,7 +154,7 @@ def test_edits_that_were_thrown_away_are_undone() -> None:
 
 def test_an_edit_that_failed_changed_nothing() -> None:
     log = edited(PASSED)
-    log.current.edited("a.py", None)
+    log.current.edited("a.py", None, prose=False)
     log.current.edit_failed("a.py")
     present = log.present(loop_open=True)
     assert (present.edits, present.verdict) == (1, "accepted")
@@ -158,8 +163,8 @@ def test_an_edit_that_failed_changed_nothing() -> None:
 def test_what_is_run_while_edits_are_put_aside_says_nothing_of_them() -> None:
     log = edited(PASSED)
     log.current.put_aside(away=True)
-    log.current.ran([FAILED])
+    log.current.ran(Reading((FAILED,)))
     assert verdict(log) == ("accepted", "tests")
     log.current.put_aside(away=False)
-    log.current.ran([FAILED])
+    log.current.ran(Reading((FAILED,)))
     assert verdict(log) == ("rejected", "tests")
