@@ -12,7 +12,7 @@ import pytest
 
 from engine import wire
 from engine.core.catalog import Model
-from engine.core.conversation import Message, Request, Text, ToolCall, ToolResult, Tuning
+from engine.core.conversation import Message, Request, Sealed, Text, Thinking, ToolCall, ToolResult, Tuning
 from engine.core.errors import RequestError
 from engine.core.stream import Broke, Event
 from engine.protocols import PROTOCOLS
@@ -157,6 +157,7 @@ SHORT_WAYS: dict[str, list[tuple[Any, str]]] = {
     "anthropic-messages": [(blocks, "_read_plain")],
     "gemini": [(gemini_reading, "read_plain"), (gemini_reading, "_read_plain_result")],
 }
+SIGNATURE = Thinking("", Sealed("gemini", {"thoughtSignature": "c2lnbmVk", "call": "three"}))
 CONVERSATION = (
     Message("user", (Text("Fix the parser."),)),
     Message(
@@ -166,7 +167,7 @@ CONVERSATION = (
     Message(
         "user", (ToolResult("one", (Text("def f(): ..."),)), ToolResult("two", (Text("1 failed"),), True))
     ),
-    Message("assistant", (ToolCall("three", "Read", '{"path":"b"}'),)),
+    Message("assistant", (SIGNATURE, ToolCall("three", "Read", '{"path":"b"}'))),
     Message("user", (ToolResult("three", ()), Text("Go on."))),
 )
 

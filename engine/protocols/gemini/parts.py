@@ -44,19 +44,27 @@ def named(holder: Json) -> Json:
     return {_WORD.sub(lambda match: match[1].upper(), key): value for key, value in holder.items()}
 
 
-def read_plain(value: Any) -> Part | None:
-    """A part of the two commonest shapes, with exactly their fields: a text, and a call without a signature. None for
+def read_plain(value: Any) -> list[Part] | None:
+    """A part of the two commonest shapes, with exactly their fields: a text, and a call, signed or not. None for
     every other, which is then read with care."""
-    if type(value) is not dict or len(value) != 1:
+    if type(value) is not dict:
         return None
     text, call = value.get("text"), value.get("functionCall")
-    if type(text) is str and text:
-        return Text(text)
-    if type(call) is dict and call.keys() == _CALL:
-        call_id, name, args = call["id"], call["name"], call["args"]
-        if type(call_id) is str and call_id and type(name) is str and name and type(args) is dict:
-            return ToolCall(call_id, name, arguments_text(args))
-    return None
+    if type(text) is str:
+        return [Text(text)] if text and len(value) == 1 else None
+    if type(call) is not dict or call.keys() != _CALL:
+        return None
+    call_id, name, args = call["id"], call["name"], call["args"]
+    if type(call_id) is not str or not call_id or type(name) is not str or not name or type(args) is not dict:
+        return None
+    found = ToolCall(call_id, name, arguments_text(args))
+    if len(value) == 1:
+        return [found]
+    signature = value.get("thoughtSignature")
+    if len(value) > 2 or type(signature) is not str:
+        return None
+    sealed = read_signature(signature, call_id)
+    return [found] if sealed is None else [Thinking("", sealed), found]
 
 
 def read_part(value: Any, path: str, seed: str) -> list[Part]:

@@ -157,11 +157,7 @@ def read_model_parts(values: list[Any], path: str, seed: str) -> list[Part]:
 def _read_parts(values: list[Any], path: str, seed: str) -> list[Part]:
     found: list[Part] = []
     for at, value in enumerate(values):
-        plain = read_plain(value)
-        if plain is not None:
-            found.append(plain)
-        else:
-            found += read_part(value, f"{path}.{at}", f"{seed}\0{at}")
+        found += read_plain(value) or read_part(value, f"{path}.{at}", f"{seed}\0{at}")
     return found
 
 
@@ -193,9 +189,9 @@ def _ends_a_thought(part: Thinking) -> bool:
 def _read_user_parts(values: list[Any], path: str, seed: str, calls: _OpenCalls) -> list[Part]:
     found: list[Part] = []
     for at, value in enumerate(values):
-        plain = read_plain(value) or _read_plain_result(value, calls)
+        plain = _read_plain_result(value, calls) or read_plain(value)
         if plain is not None:
-            found.append(plain)
+            found += plain
             continue
         place = f"{path}.{at}"
         part = named(an_object(value, place))
@@ -207,7 +203,7 @@ def _read_user_parts(values: list[Any], path: str, seed: str, calls: _OpenCalls)
     return found
 
 
-def _read_plain_result(value: Any, calls: _OpenCalls) -> ToolResult | None:
+def _read_plain_result(value: Any, calls: _OpenCalls) -> list[Part] | None:
     """A result of the commonest shape, a text under its call's id, with exactly its fields. None for every other."""
     if type(value) is not dict or len(value) != 1:
         return None
@@ -218,7 +214,9 @@ def _read_plain_result(value: Any, calls: _OpenCalls) -> ToolResult | None:
     if type(call_id) is not str or type(name) is not str or type(response) is not dict or len(response) != 1:
         return None
     text = response.get("output")
-    return ToolResult(calls.answered(call_id, name), (Text(text),)) if type(text) is str and text else None
+    if type(text) is not str or not text:
+        return None
+    return [ToolResult(calls.answered(call_id, name), (Text(text),))]
 
 
 def _read_result(result: Json, path: str, seed: str, calls: _OpenCalls) -> ToolResult:
