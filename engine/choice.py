@@ -85,12 +85,12 @@ def _learned(
     against = steps[against.steps]
     task = task_of(learner, inputs, words)
     models = bench.catalog.models
+    usd = {
+        name: expected_cost_usd(models[name], inputs) for name in {name for names in steps for name in names}
+    }
     gate = pass_gate(
         learner,
-        [
-            GateCandidate(option, tuple(expected_cost_usd(models[name], inputs) for name in option.steps))
-            for option in steps.values()
-        ],
+        [GateCandidate(option, tuple([usd[name] for name in names])) for names, option in steps.items()],
         against,
         bench.trust,
         task,

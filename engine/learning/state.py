@@ -201,7 +201,8 @@ def _usual(learner: Learner, knowledge: Knowledge, kind: Kind, option: Option, a
     numbers, others = both[: len(option.steps)], both[len(option.steps) :]
     figures = kind.figures(max(both))
     ours, theirs = value(numbers, figures), value(others, figures)
-    samples = min(kind.samples(number) for number in both)
+    # Who begins must have been seen; that later steps are less known, the confidence says.
+    samples = min(kind.samples(numbers[0]), kind.samples(others[0]))
     cost = kind.cost_usd(numbers, ours.reach)
     slopes = dict(ours.slopes)
     for index, slope in theirs.slopes.items():

@@ -211,18 +211,23 @@ def _candidates(
 ) -> tuple[Candidate, ...]:
     """The record of each: why the chosen one won, why each other lost. `passed_over` is for those that might have
     served."""
-    return tuple(
-        Candidate(
-            model=one.option.steps[0],
-            chosen=one.option == chosen,
-            why=won if one.option == chosen else one.lost or passed_over.format(chosen=chosen.name),
-            confidence=None if one.option == against else one.belief.confidence,
-            samples=one.belief.samples,
-            expected_cost_usd=one.cost_usd,
-            plan="" if one.option.steps == (one.option.name,) else one.option.name,
+    passed_over = passed_over.format(chosen=chosen.name)
+    found = []
+    for one in judged:
+        steps, name = one.option.steps, one.option.name
+        ours = one.option == chosen
+        found.append(
+            Candidate(
+                model=steps[0],
+                chosen=ours,
+                why=won if ours else one.lost or passed_over,
+                confidence=None if one.option == against else one.belief.confidence,
+                samples=one.belief.samples,
+                expected_cost_usd=one.cost_usd,
+                plan="" if len(steps) == 1 and steps[0] == name else name,
+            )
         )
-        for one in judged
-    )
+    return tuple(found)
 
 
 def _short(confidence: float) -> str:
