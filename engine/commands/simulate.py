@@ -29,6 +29,7 @@ from engine.core.conversation import Request, Tuning
 from engine.core.cost import cost_usd
 from engine.core.decision import Decision, Lesson, Outcome, Result
 from engine.core.errors import RequestError, WeaveError
+from engine.core.policy import Policy
 from engine.documents import shipped_json
 from engine.learning.state import State
 from engine.policy.phrases import INPUT_SCHEMA
@@ -81,6 +82,7 @@ class Simulation:
 
     policy: str
     snapshot: str
+    not_followed: tuple[str, ...] = ()  # what the policy declares and the figures leave out
     requests: int = 0
     changed: int = 0
     first_at: float = 0.0
@@ -171,7 +173,7 @@ class Replay:
         self._lessons = list(reversed(lessons))
         self._trust = State()
         self._pins = MemoryPins()
-        self.found = Simulation(snapshot.policy.name, snapshot.fingerprint)
+        self.found = Simulation(snapshot.policy.name, snapshot.fingerprint, _not_followed(snapshot.policy))
 
     def take(self, decision: Decision, result: Result | None) -> None:
         found = self.found
@@ -287,12 +289,25 @@ def _tier(model: str, catalog: Catalog) -> str:
     return catalog.models[model].tier if model in catalog.models else "not in the catalog"
 
 
+def _not_followed(policy: Policy) -> tuple[str, ...]:
+    """A trial is left out: which sessions it gets, and when it is switched off, is the running engine's to know."""
+    canary, shadow = policy.rollout.canary, policy.rollout.shadow
+    found = []
+    if canary is not None:
+        share = f"the {canary.percent:g} % of {canary.policy}"
+        found.append(f"the canary is left out: {policy.name} decides for {share} too")
+    if shadow is not None:
+        found.append(f"the shadow {shadow.policy} is left out: it would have served nobody")
+    return tuple(found)
+
+
 def as_json(found: Simulation) -> dict[str, Any]:
     routes = sorted(found.routes.values(), key=lambda route: (-route.count, route.before, route.after))
     whole = max(found.requests, 1)
     return {
         "policy": found.policy,
         "snapshot": found.snapshot,
+        "not_followed": list(found.not_followed),
         "requests": found.requests,
         "first_at": found.first_at,
         "last_at": found.last_at,

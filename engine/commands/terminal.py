@@ -312,6 +312,8 @@ def simulation(told: Mapping[str, Any]) -> None:
     )
     if told["requests"]:
         say(f"from {when}; {told['changed']} would go elsewhere", "dim")
+    for what in told["not_followed"]:
+        say(what, "yellow")
     if told["routes"]:
         _routes(told["routes"])
     tiers = dict.fromkeys((*told["shares_before"], *told["shares_after"]))

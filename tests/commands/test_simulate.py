@@ -259,6 +259,22 @@ def test_only_the_newest_are_read_and_more_than_a_page_of_them(
     assert json.loads(weave("simulate", tmp_path / "draft", "--limit", 7, "--json").out)["requests"] == 7
 
 
+def test_a_trial_is_left_out_and_it_is_said(
+    weave: Weave, snapshot: Snapshot, draft: Callable[..., Path], tmp_path: Path
+) -> None:
+    write(tmp_path / "weave.db", past(snapshot, [TITLE]))
+    trial = "rollout: {canary: {policy: next, percent: 5}, shadow: {policy: next}}\n"
+    folder = draft(("pinning: {key", f"{trial}pinning: {{key"))
+    following = (folder / "house.yaml").read_text().replace(trial, "").replace("name: house", "name: next")
+    (folder / "next.yaml").write_text(following)
+    ran = weave("simulate", folder, "--policy", "house")
+    assert "the canary is left out: house decides for the 5 % of next too" in ran.out
+    assert "the shadow next is left out: it would have served nobody" in ran.out
+    told = json.loads(weave("simulate", folder, "--policy", "house", "--json").out)
+    assert len(told["not_followed"]) == 2
+    assert json.loads(weave("simulate", folder, "--policy", "next", "--json").out)["not_followed"] == []
+
+
 def test_a_draft_may_be_tried_before_its_tests_are_right(
     weave: Weave, snapshot: Snapshot, draft: Callable[..., Path], tmp_path: Path
 ) -> None:
