@@ -35,7 +35,7 @@ def _fit_config(
     request: Request, model: Model, model_id: str, effort: str, edits: dict[str, Any], losses: list[Loss]
 ) -> None:
     key = next((key for key in ("generationConfig", "generation_config") if key in request.body), None)
-    sent = named(request.body[key]) if key is not None else {}
+    sent = named(request.body[key] or {}) if key is not None else {}
     wanted = request.tuning.reasoning
     if effort:
         known = wanted or Reasoning()

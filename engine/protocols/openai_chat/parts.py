@@ -296,7 +296,8 @@ def write_part(
     report_foreign(sealed, ORIGIN, path, losses)
     for key, value in opened(sealed, ORIGIN).items():
         if key in ("file", "image_url") and isinstance(value, dict):
-            written[key] = {**written[key], **value}
+            if key in written:  # or it could not be carried, and something stands in its place
+                written[key] = {**written[key], **value}
         elif key != "message":
             written[key] = value
     return written

@@ -13,7 +13,7 @@ from engine.protocols.openai_responses.items import read_item
 from engine.protocols.openai_responses.names import NAMES, ORIGIN
 from engine.protocols.sealing import seal
 
-_FAILED = frozenset({"failed", "cancelled"})
+_FAILED = ("failed", "cancelled")
 
 
 def read_reply(body: Mapping[str, Any]) -> Reply:

@@ -179,14 +179,14 @@ class EventReader(StreamReader):
         self._close(part, sealed, events)
 
     def _grow(self, part: _Part, text: str, events: list[Event]) -> None:
-        if text:
+        if text and part.open:  # what comes behind its end is nobody's
             part.pieces.append(text)
             events.append(PartGrew(part.index, text))
 
     def _grow_rest(self, part: _Part, whole: str, events: list[Event]) -> None:
         """What a `done` says beyond the deltas. Where it says something else, the deltas count."""
         grown = "".join(part.pieces)
-        if part.open and len(whole) > len(grown) and whole.startswith(grown):
+        if len(whole) > len(grown) and whole.startswith(grown):
             self._grow(part, whole[len(grown) :], events)
 
     def _close(self, part: _Part, sealed: Sealed | None, events: list[Event]) -> None:
