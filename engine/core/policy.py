@@ -92,7 +92,7 @@ class Learner:
     threshold: float = 0.95
     against: str = "frontier"
     margin: float = 0.02
-    min_samples: int = 200
+    min_samples: int = 20
     explore_rate: float = 0.0
     explore_loss: float = 0.05  # nothing is tried that is expected to be worse by more than this
     inputs: tuple[str, ...] = ()  # values beside the signature, for the algorithms that read them
