@@ -140,15 +140,16 @@ def _messages(
     fitted: list[Message] = []
     changed = False
     for at, message in enumerate(messages):
-        parts = _parts(message.parts, f"messages.{at}.content", changes, losses)
-        changed = changed or parts is not message.parts
-        fitted.append(message if parts is message.parts else replace(message, parts=parts))
+        if any(map(_may_change, message.parts)):
+            parts = _parts(message.parts, f"messages.{at}.content", changes, losses)
+            if parts is not message.parts:
+                changed = True
+                message = Message(message.role, parts)
+        fitted.append(message)
     return tuple(fitted) if changed else messages
 
 
 def _parts(parts: tuple[Part, ...], path: str, changes: list[Change], losses: list[Loss]) -> tuple[Part, ...]:
-    if not any(map(_may_change, parts)):
-        return parts
     fitted: list[Part] = []
     changed = False
     for at, part in enumerate(parts):
