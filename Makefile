@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint types unit bench differential reference lock clean
+.PHONY: install demo test lint types unit bench learning differential reference lock clean
 
 install: .venv/installed
 
@@ -32,6 +32,10 @@ unit: install
 bench: install
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	for file in tests/benchmarks/[a-z]*.py; do echo "== $$file"; $(BIN)/python $$file --json || exit 1; done
+
+# What learning earns on real outcomes, over ten seeds: some minutes. WEAVE_OUTCOMES names the table of first prompts.
+learning: install
+	$(BIN)/python tests/benchmarks/learning.py --json
 
 # The CEL engine against the reference, 20,000 random expressions: some minutes.
 differential: install

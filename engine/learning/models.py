@@ -14,6 +14,8 @@ from zlib import crc32
 
 KEPT = 512
 
+DIMENSIONS = 48  # that features are hashed into, for algorithms that cannot do with thousands
+
 # How often ADWIN may see a change where there is none.
 DELTA = 0.01
 
@@ -87,8 +89,6 @@ class _Linear:
 
     __slots__ = ("_model", "_optimism")
 
-    DIMENSIONS = 48
-
     def __init__(self, optimism: float = 0.0) -> None:
         from river import linear_model
 
@@ -97,21 +97,41 @@ class _Linear:
         self._optimism = optimism
 
     def learn(self, features: Mapping[str, float], score: float) -> None:
-        self._model.learn_one(self._dense(features), score - 0.5)
+        self._model.learn_one(_dense(features), score - 0.5)
 
     def chance(self, features: Mapping[str, float]) -> float:
-        dense = self._dense(features)
+        dense = _dense(features)
         if not self._optimism:
             return float(self._model.predict_one(dense)) + 0.5
         found = self._model.predict_one(dense, with_dist=True)
         return float(found.mu) + self._optimism * float(found.sigma) / 4.0 + 0.5
 
-    def _dense(self, features: Mapping[str, float]) -> dict[int, float]:
-        dense = dict.fromkeys(range(self.DIMENSIONS), 0.0)
-        for name, weight in features.items():
-            hashed = crc32(name.encode())
-            dense[hashed % self.DIMENSIONS] += weight if hashed & 0x10000 else -weight
-        return dense
+
+def _dense(features: Mapping[str, float]) -> dict[int, float]:
+    """Features hashed into few dimensions, all of which have a value."""
+    dense = dict.fromkeys(range(DIMENSIONS), 0.0)
+    for name, weight in features.items():
+        hashed = crc32(name.encode())
+        dense[hashed % DIMENSIONS] += weight if hashed & 0x10000 else -weight
+    return dense
+
+
+class _Forest:
+    """River's adaptive forest. Its trees split on values, so that what is absent must be one."""
+
+    __slots__ = ("_model",)
+
+    def __init__(self) -> None:
+        from river import forest
+
+        make: Any = forest.ARFClassifier  # untyped
+        self._model: Any = make(n_models=5, seed=0, grace_period=20)
+
+    def learn(self, features: Mapping[str, float], score: float) -> None:
+        self._model.learn_one(_dense(features), score >= 0.5)
+
+    def chance(self, features: Mapping[str, float]) -> float:
+        return float(self._model.predict_proba_one(_dense(features)).get(True, 0.5))
 
 
 def _logistic() -> Estimator:
@@ -122,20 +142,13 @@ def _logistic() -> Estimator:
     return _Classifier(make(ada(0.1), l2=1e-4))
 
 
-def _forest() -> Estimator:
-    from river import forest
-
-    make: Any = forest.ARFClassifier
-    return _Classifier(make(n_models=5, seed=0))
-
-
 # By algorithm: what is learned of each model beside how often it did well on each kind of task; beta needs no more.
 LEARNERS: Mapping[str, Callable[[], Estimator] | None] = {
     "beta": None,
     "logistic": _logistic,
     "bayesian_linear": _Linear,
     "linucb": lambda: _Linear(1.0),
-    "adaptive_forest": _forest,
+    "adaptive_forest": _Forest,
 }
 
 

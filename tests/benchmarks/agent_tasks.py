@@ -1,6 +1,6 @@
 """Plans over real outcomes of coding agents, decided by the engine: what the learning benchmark plays its tasks on.
 
-`data/agent_tasks.csv` holds the 547 tasks of the OpenHands Index (MIT; https://index.openhands.dev) where agent
+`data/agent_tasks.csv` holds the 547 tasks of the OpenHands Index (MIT) where agent
 `OpenHands` ran with all four models: ids, families, scores and dollars as measured, no prompts. Attempts are
 independent, and a verifier, wrong with a given probability both ways, says whether a step's work is accepted. Of a
 task only what ran is told: the steps, their verdicts and costs, and the score of what stood.

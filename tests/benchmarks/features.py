@@ -26,7 +26,19 @@ sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
 from engine import wire
 from engine.core.conversation import Request
-from engine.features import actions, features, markers, runs, shell, survey, tokens, walk, warm, wording
+from engine.features import (
+    actions,
+    features,
+    markers,
+    runs,
+    shell,
+    starts,
+    survey,
+    tokens,
+    walk,
+    warm,
+    wording,
+)
 from engine.protocols import PROTOCOLS
 
 PATHS = {"/v1/messages": "anthropic-messages", "/v1/chat/completions": "openai-chat"}
@@ -36,8 +48,7 @@ REMEMBERED = (
     actions.language_of,
     markers.system_marks,
     markers.user_marks,
-    runs._base,
-    runs.starts_of,
+    starts.starts_of,
     shell.simple_commands,
     runs._read,
     tokens._extent_of,
