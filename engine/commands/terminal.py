@@ -92,9 +92,7 @@ def _around(lines: Sequence[str], problem: Problem) -> tuple[str, int]:
 
 def decision(told: Mapping[str, Any]) -> None:
     """A decision as a tree: the choice, what the rules said, who was considered, what was tried."""
-    tree = Tree(
-        Text(f"{told['model']}  ", "bold green").append(f"by {told['source']} {told['rule']}", "bold")
-    )
+    tree = Tree(Text(f"{told['model']}  ", "bold green").append(f"by {_decider(told)}", "bold"))
     tree.add(Text(f"because {told['reason']}"))
     if told["id"]:
         tree.add(Text(f"decision {told['id']}, policy {told['policy']} at {told['snapshot']}", "dim"))
@@ -123,7 +121,7 @@ def why_not(told: Mapping[str, Any]) -> None:
     asked = told["why_not"]
     tree = Tree(Text(f"{asked['sentence']}", "bold"))
     if asked["because"] != "none":
-        tree.add(Text(f"{told['model']} was chosen by {told['source']} {told['rule']}", "green"))
+        tree.add(Text(f"{told['model']} was chosen by {_decider(told)}", "green"))
     if asked["ways"]:
         ways = tree.add(Text(f"rules that lead to {asked['model']}", "bold"))
         for way in asked["ways"]:
@@ -200,8 +198,19 @@ def _outcome(tree: Tree, told: Mapping[str, Any]) -> None:
             lost.add(line.append(f"  {_short_text(loss['why'])}", "dim"))
 
 
+def _decider(told: Mapping[str, Any]) -> str:
+    return " ".join(dict.fromkeys((told["source"], told["rule"])))
+
+
 def _short(value: Any) -> str:
-    text = f"{value}" if not isinstance(value, str) else f"{value!r}"
+    """A value as policies write it."""
+    text = (
+        str(value).lower()
+        if isinstance(value, bool)
+        else repr(value)
+        if isinstance(value, str)
+        else f"{value}"
+    )
     return text if len(text) <= 80 else text[:77] + "…"
 
 

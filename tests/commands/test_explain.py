@@ -47,10 +47,10 @@ def write(folder: Path, body: object) -> Path:
 def test_a_request_is_explained_as_a_tree(weave: Weave, tmp_path: Path, body: dict[str, Any]) -> None:
     ran = weave("explain", write(tmp_path, body))
     assert ran.code == 0
-    assert ran.out.startswith("large  by default default")
+    assert ran.out.startswith("large  by default\n")
     assert "guard private" in ran.out
-    assert "has(hints.private) = False" in ran.out
-    assert "features.tool_count > 0 = False" in ran.out
+    assert "has(hints.private) = false" in ran.out
+    assert "features.tool_count > 0 = false" in ran.out
 
 
 @pytest.mark.parametrize(("body", "protocol"), [(ANTHROPIC, "anthropic-messages"), (OPENAI, "openai-chat")])

@@ -7,7 +7,7 @@ from engine.policy.expression.compiled import Expression, Roots, function_for
 from engine.policy.expression.generate import failure_text
 from engine.policy.expression.interpreted import FUNCTIONS
 from engine.policy.expression.parse import interpret
-from engine.policy.expression.syntax import Call, Constant, Name, Node, Select, children, is_loop
+from engine.policy.expression.syntax import Call, Constant, Items, Name, Node, Select, children, is_loop
 
 
 def explain(expression: Expression, roots: Roots) -> dict[str, Any]:
@@ -26,7 +26,7 @@ def explain(expression: Expression, roots: Roots) -> dict[str, Any]:
 
 def _parts(node: Node) -> Iterator[Node]:
     """Outside in. The body of a loop has no value of its own, nor has what has() asks for."""
-    if isinstance(node, Constant | Name):
+    if isinstance(node, Constant | Name) or _is_constant_list(node):
         return
     yield node
     if isinstance(node, Call) and is_loop(node):
@@ -39,6 +39,10 @@ def _parts(node: Node) -> Iterator[Node]:
         return
     for child in children(node):
         yield from _parts(child)
+
+
+def _is_constant_list(node: Node) -> bool:
+    return isinstance(node, Items) and all(isinstance(item, Constant) for item in node.items)
 
 
 def _value(expression: Expression, node: Node, text: str, roots: Roots) -> Any:

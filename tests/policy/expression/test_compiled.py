@@ -133,6 +133,15 @@ def test_an_expression_explains_its_parts(vocabulary: Vocabulary, inputs: Case) 
     }
 
 
+def test_what_the_text_says_already_is_not_explained(vocabulary: Vocabulary, inputs: Case) -> None:
+    explained = compiled(
+        "features.phase in ['plan', 'chat'] && features.turn in [features.turn, 2]", vocabulary
+    )
+    parts = explained.explain(inputs)
+    assert "['plan', 'chat']" not in parts
+    assert parts["[features.turn, 2]"] == [0, 2]
+
+
 def test_an_interpreted_expression_explains_its_parts_too(vocabulary: Vocabulary, inputs: Case) -> None:
     explained = compiled("features.anything[0] == 1 && features.turn == 0", vocabulary).explain(inputs)
     assert explained["features.anything[0]"] == 1
