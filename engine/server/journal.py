@@ -22,7 +22,7 @@ import asyncio
 import sqlite3
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -47,7 +47,7 @@ from engine.server.rows import (
     event_of,
     row_of,
 )
-from engine.server.withdrawals import Span, first_touched, withdrawn
+from engine.server.withdrawals import NEVER, Span, first_touched, withdrawn
 
 VERSION = "1"
 COMMIT_SECONDS = 0.2
@@ -440,6 +440,10 @@ def _prepare(connection: sqlite3.Connection) -> None:
         connection.execute("CREATE INDEX IF NOT EXISTS decisions_by_session ON decisions (session, at)")
         connection.execute("CREATE INDEX IF NOT EXISTS decisions_by_time ON decisions (at)")
         connection.execute("CREATE INDEX IF NOT EXISTS outcomes_by_subject ON outcomes (subject)")
+        connection.execute("CREATE INDEX IF NOT EXISTS withdrawals_by_first ON withdrawals (first)")
+        connection.execute(
+            "CREATE INDEX IF NOT EXISTS rollbacks ON withdrawals (stands) WHERE stands < number - 1"
+        )
         connection.execute("CREATE INDEX IF NOT EXISTS lessons_by_outcome ON lessons (outcome)")
 
 
@@ -497,17 +501,30 @@ def _withdraw(
     connection: sqlite3.Connection, at: float, spans: Sequence[Span], why: str, stands: int | None = None
 ) -> None:
     """Withdraws what counts of these, and the snapshots that hold it."""
-    before = _select(connection, WITHDRAWALS, NUMBERED, 0)
-    every, gone, after = [*before], withdrawn(before), _lessons(connection)
+    before = int(connection.execute("SELECT count(*) FROM withdrawals").fetchone()[0])
+    gone, after = _gone(connection, spans) if stands is None else (), _lessons(connection)
+    count = before
     for first, last in spans:
-        if stands is None and first in gone:
+        if first in gone:
             continue
-        one = Withdrawal(at, first, last, after, len(every) if stands is None else stands, why)
+        one = Withdrawal(at, first, last, after, count if stands is None else stands, why)
         connection.execute(INSERT_WITHDRAWAL, row_of(one))
-        every.append(one)
-    if len(every) > len(before):
-        stale = first_touched(every, len(before))
-        connection.execute("DELETE FROM learner_states WHERE lessons >= ?", (stale,))
+        count += 1
+    if stands is None:
+        stale = min((first for first, _ in spans), default=NEVER)
+    else:
+        stale = first_touched(_select(connection, WITHDRAWALS, NUMBERED, 0), before)
+    connection.execute("DELETE FROM learner_states WHERE lessons >= ?", (stale,))
+
+
+def _gone(connection: sqlite3.Connection, spans: Sequence[Span]) -> Collection[int]:
+    """Of the first lessons of these spans, those that count no more. Where nobody has rolled back, who was outranked
+    is found by its number."""
+    if connection.execute("SELECT 1 FROM withdrawals WHERE stands < number - 1 LIMIT 1").fetchone():
+        return withdrawn(_select(connection, WITHDRAWALS, NUMBERED, 0))
+    firsts = wire.dumps([first for first, _ in spans]).decode()
+    query = "SELECT first FROM withdrawals WHERE first IN (SELECT value FROM json_each(?))"
+    return {row[0] for row in connection.execute(query, (firsts,))}
 
 
 def _about(connection: sqlite3.Connection, subject: str) -> list[Outcome]:

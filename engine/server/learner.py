@@ -13,15 +13,18 @@ from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from engine import wire
 from engine.core.decision import Lesson, Outcome, Withdrawal
 from engine.core.policy import Learner
 from engine.core.ports import Belief, Option, Task
 from engine.learning.state import State
 from engine.server.journal import Journal, JournalError
 from engine.server.precedence import Settled
-from engine.server.withdrawals import Withdrawn, first_touched, withdrawn
+from engine.server.withdrawals import NEVER, Withdrawn, first_touched, withdrawn
 
 LESSONS_A_SNAPSHOT = 1_000
+LESSONS_A_MARK = 100
+MARKS_KEPT = 10
 LOOK_SECONDS = 0.5
 
 
@@ -35,6 +38,8 @@ class Learners:
         self._withdrawals: list[Withdrawal] = []
         self._gone = Withdrawn()
         self._saved = 0
+        self._looks = 0
+        self._recent: dict[int, bytes] = {}  # lessons -> the state that they came to, not long ago
         self._learning = asyncio.Lock()
         self._prepared: dict[str, Learner] = {}
 
@@ -43,7 +48,7 @@ class Learners:
         learners = cls(journal)
         learners._withdrawals = await journal.withdrawals()
         learners._gone = withdrawn(learners._withdrawals)
-        await learners._fold_anew()
+        await learners._fold_anew(NEVER)
         return learners
 
     @property
@@ -74,19 +79,39 @@ class Learners:
         return settled
 
     async def catch_up(self) -> None:
-        """Learn what the journal has and we have not: many outcomes at once, or what another process told it."""
+        """Learn what the journal has and we have not: of many outcomes at once, or of what another process told it.
+        Whoever waits for a look that begins after their outcome was kept need not look again."""
+        mine = self._looks + 1
         async with self._learning:
+            if self._looks >= mine:
+                return
+            self._looks += 1
             lessons, withdrawals = await self._journal.taught(self._state.lessons, len(self._withdrawals))
-            if withdrawals:
-                known = len(self._withdrawals)
-                self._withdrawals += withdrawals
-                self._gone = withdrawn(self._withdrawals)
-                if first_touched(self._withdrawals, known) <= self._state.lessons:
-                    await self._fold_anew()
-                    return
-            fold_standing(self._state, lessons, self._gone)
+            known = len(self._withdrawals)
+            touched = self._withdraw(withdrawals) if withdrawals else NEVER
+            if touched <= self._state.lessons:
+                try:
+                    await self._fold_anew(touched)
+                except JournalError:  # the next look finds them again
+                    self._withdrawals = self._withdrawals[:known]
+                    self._gone = withdrawn(self._withdrawals)
+                    raise
+            else:
+                fold_standing(self._state, lessons, self._gone)
+            self._remember()
             if self._state.lessons - self._saved >= LESSONS_A_SNAPSHOT:
                 await self.save()
+
+    def _withdraw(self, new: Sequence[Withdrawal]) -> int:
+        """The first lesson that may count differently."""
+        known = len(self._withdrawals)
+        self._withdrawals += new
+        if all(one.stands == number for number, one in enumerate(new, start=known)):
+            for one in new:
+                self._gone.add(one.first, one.last)
+            return min(one.first for one in new)
+        self._gone = withdrawn(self._withdrawals)
+        return first_touched(self._withdrawals, known)
 
     async def follow(self) -> None:
         """Take in what other processes write to the journal (an import, a rollback), until cancelled."""
@@ -95,13 +120,27 @@ class Learners:
             with suppress(JournalError):  # the journal tells of its troubles itself
                 await self.catch_up()
 
-    async def _fold_anew(self) -> None:
-        stored = await self._journal.load_learner_state()
+    def _remember(self) -> None:
+        """Keep where we are now and then, so that what is withdrawn soon after it was told costs little."""
+        last = next(reversed(self._recent), 0)
+        if self._state.lessons - last >= LESSONS_A_MARK:
+            self._recent[self._state.lessons] = wire.dumps(self._state.to_json())
+            while len(self._recent) > MARKS_KEPT:
+                del self._recent[next(iter(self._recent))]
+
+    async def _fold_anew(self, touched: int) -> None:
+        """From the last point before that lesson."""
+        self._recent = {lessons: text for lessons, text in self._recent.items() if lessons < touched}
         state = State()
-        if stored is not None:
-            with suppress(ValueError):
-                state = State.from_json(stored[1])
-        self._saved = state.lessons
+        if self._recent:
+            state = State.from_json(wire.loads(self._recent[max(self._recent)]))
+            self._saved = min(self._saved, state.lessons)
+        else:
+            stored = await self._journal.load_learner_state()
+            if stored is not None:
+                with suppress(ValueError):
+                    state = State.from_json(stored[1])
+            self._saved = state.lessons
         state.prepare(self._prepared.values())
         lessons = await self._journal.lessons(after=state.lessons)
         await asyncio.to_thread(fold_standing, state, lessons, self._gone)

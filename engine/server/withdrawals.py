@@ -6,7 +6,7 @@ with them the withdrawals since then, so that the state is exactly what it was: 
 later counts again. Both are events, so a restart, another process and a copy of the journal come to the same.
 """
 
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from engine.core.decision import Withdrawal
@@ -25,11 +25,16 @@ class Withdrawn(Collection[int]):
         self._starts: list[int] = []
         self._ends: list[int] = []
         for first, last in sorted(spans):
-            if self._ends and first <= self._ends[-1] + 1:
-                self._ends[-1] = max(self._ends[-1], last)
-            else:
-                self._starts.append(first)
-                self._ends.append(last)
+            self.add(first, last)
+
+    def add(self, first: int, last: int) -> None:
+        """Withdraw these too; what they touch becomes one span with them."""
+        low = bisect_left(self._ends, first - 1)
+        high = bisect_right(self._starts, last + 1)
+        if low < high:
+            first, last = min(first, self._starts[low]), max(last, self._ends[high - 1])
+        self._starts[low:high] = [first]
+        self._ends[low:high] = [last]
 
     def __contains__(self, number: object) -> bool:
         if not isinstance(number, int):
