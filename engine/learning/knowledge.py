@@ -170,7 +170,7 @@ class Knowledge:
         for step in lesson.steps:
             self._number(step.model)
         signature = tuple(lesson.signature.split("/")) if lesson.signature else ()
-        changed = self._watch(signature, lesson)
+        changed = self._watch(signature, lesson, min(weight, 1.0))
         patterns = [
             (pattern, round(weight * share * MILLION))
             for pattern, share in patterns_of(lesson, self._numbers)
@@ -206,7 +206,7 @@ class Knowledge:
         self._identities["*"] = self._identities.get("*", 0.0) + weight
         return weight
 
-    def _watch(self, signature: tuple[str, ...], lesson: Lesson) -> bool:
+    def _watch(self, signature: tuple[str, ...], lesson: Lesson, weight: float) -> bool:
         """Compare what came with what was expected. True where a model turned out to have changed."""
         kind = self.kind(signature)
         figures = kind.figures(self._size)
@@ -215,7 +215,7 @@ class Knowledge:
             watch = self._watches.get((model, what))
             if watch is None:
                 watch = self._watches[model, what] = Watch()
-            if watch.turned_worse(surprise):
+            if watch.turned_worse(weight * surprise):
                 self._renew(model)
                 changed = True
         return changed

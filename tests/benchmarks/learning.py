@@ -153,12 +153,14 @@ def bandit(kind: str, tasks: Sequence[AgentTask], seed: int) -> list[Run]:
     from river import bandit as bandits
     from river import proba, stats
 
+    gaussian: Any = proba.Gaussian  # untyped
+
     rng = random.Random(seed)
     names = list(OPTIONS)
     makers: dict[str, Callable[[], Any]] = {
         "LinUCB": lambda: bandits.LinUCBDisjoint(alpha=0.5, seed=seed),
         "ε-greedy": lambda: bandits.EpsilonGreedy(epsilon=0.1, decay=0.0, reward_obj=stats.Mean(), seed=seed),
-        "Thompson": lambda: bandits.ThompsonSampling(reward_obj=proba.Gaussian(), seed=seed),
+        "Thompson": lambda: bandits.ThompsonSampling(reward_obj=gaussian(), seed=seed),
     }
     policy = makers[kind]()
     families = sorted({task.family for task in tasks})

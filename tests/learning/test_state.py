@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.core.decision import Lesson, StepRun
@@ -53,6 +53,7 @@ def test_a_state_is_what_decisions_trust() -> None:
     assert ask(trust).samples == 0
 
 
+@settings(deadline=None)  # the first one loads river
 @given(lessons_taught, st.integers(0, 30))
 def test_a_snapshot_and_later_lessons_equal_all_lessons(taught: list[Lesson], at: int) -> None:
     kept = json.loads(json.dumps(fold(taught[:at]).to_json()))
@@ -60,6 +61,7 @@ def test_a_snapshot_and_later_lessons_equal_all_lessons(taught: list[Lesson], at
     assert resumed.to_json() == fold(taught).to_json()
 
 
+@settings(deadline=None)  # the first one loads river
 @given(lessons_taught)
 def test_equal_lessons_give_equal_beliefs(taught: list[Lesson]) -> None:
     resumed = State.from_json(fold(taught).to_json())
@@ -149,3 +151,21 @@ def test_a_thousand_outcomes_are_folded_within_a_second(lesson: MakeLesson) -> N
     began = time.perf_counter()
     fold(taught)
     assert time.perf_counter() - began < 1.0
+
+
+@pytest.mark.parametrize("eves", [0, 2_000])
+def test_one_identity_that_inverts_its_outcomes_opens_the_gate_for_nobody(
+    lesson: MakeLesson, eves: int
+) -> None:
+    chance = random.Random(7)
+    found = []
+    for number in range(300):
+        model, rate = chance.choice([("haiku", 0.65), ("opus", 0.85)])
+        found.append(lesson(model, float(chance.random() < rate), identity=f"user {number % 12}"))
+    for _ in range(eves):
+        model, rate = chance.choice([("haiku", 0.35), ("opus", 0.15)])
+        lie = lesson(model, float(chance.random() < rate), identity="eve")
+        found.insert(chance.randrange(len(found) + 1), lie)
+    belief = ask(fold(found))
+    assert belief.samples > 100
+    assert belief.confidence < 0.5
