@@ -20,9 +20,10 @@ from engine.core.conversation import (
     ToolCall,
     ToolResult,
 )
+from engine.core.errors import RequestError
 from engine.protocols.fields import Json, an_object, leftover, maybe_object, string, wrong
 from engine.protocols.readable import readable
-from engine.protocols.sealing import from_signature, opened, report_foreign, seal
+from engine.protocols.sealing import from_signature, is_ours, opened, report_foreign, seal
 
 ORIGIN = "anthropic-messages"
 
@@ -85,7 +86,10 @@ def _read_plain(block: Any) -> Part | None:
     if kind == "tool_use":
         call, name, arguments = get("id"), get("name"), get("input")
         if size == 4 and type(call) is str and type(name) is str and type(arguments) is dict:
-            return ToolCall(call, name, wire.dumps(arguments).decode())
+            try:
+                return ToolCall(call, name, wire.dumps(arguments).decode())
+            except ValueError:  # it nests too deeply, which is told with its place
+                return None
     elif kind == "tool_result":
         call, text = get("tool_use_id"), get("content")
         failed = get("is_error") is True
@@ -98,10 +102,14 @@ def _read_call(block: Json, path: str) -> ToolCall:
     arguments = block.get("input")
     if arguments is None:
         arguments = {}
+    try:
+        text = wire.dumps(arguments).decode() if arguments else "{}"
+    except ValueError as error:
+        raise RequestError(f"{path}.input: {error}") from error
     return ToolCall(
         string(block, "id", path, ""),
         string(block, "name", path),
-        wire.dumps(arguments).decode() if arguments else "{}",
+        text,
         maybe_object(block, "cache_control", path),
         seal(ORIGIN, leftover(block, _TOOL_USE)),
     )
@@ -121,10 +129,8 @@ def _read_result(block: Json, path: str) -> ToolResult:
 def _read_thinking(block: Json, path: str) -> Thinking:
     signature = string(block, "signature", path, "")
     data = leftover(block, _THINKING)
-    if signature and not data:
-        foreign = from_signature(signature)
-        if foreign is not None:
-            return Thinking(string(block, "thinking", path), foreign)
+    if is_ours(signature):
+        return Thinking(string(block, "thinking", path), from_signature(signature))
     if signature:
         data["signature"] = signature
     return Thinking(string(block, "thinking", path), seal(ORIGIN, data))

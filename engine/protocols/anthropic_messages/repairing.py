@@ -114,8 +114,7 @@ def _messages(request: Request, fold_system: bool, losses: list[Loss]) -> list[A
             messages.append(sent)
             continue
         if message.role == "system":
-            texts = [f"<system>\n{part.text}\n</system>" for part in message.parts if isinstance(part, Text)]
-            messages.append({"role": "user", "content": [{"type": "text", "text": text} for text in texts]})
+            messages.append({"role": "user", "content": _spoken_by_user(message, sent)})
             continue
         foreign = {place for place, part in enumerate(message.parts) if _is_foreign(part)}
         losses += [
@@ -130,6 +129,15 @@ def _messages(request: Request, fold_system: bool, losses: list[Loss]) -> list[A
         if blocks:
             messages.append({**sent, "content": blocks})
     return messages
+
+
+def _spoken_by_user(message: Message, sent: Mapping[str, Any]) -> list[Any]:
+    content = sent["content"]
+    blocks = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    return [
+        {**block, "text": f"<system>\n{part.text}\n</system>"} if isinstance(part, Text) else block
+        for part, block in zip(message.parts, blocks, strict=True)
+    ]
 
 
 def _needs_repair(message: Message, fold_system: bool) -> bool:

@@ -211,8 +211,7 @@ def _signed(detail: Json) -> Thinking | None:
     text = text if type(text) is str else ""
     if form == CARRIED_FORMAT:
         cipher = detail.get("data") or detail.get("signature")
-        sealed = from_signature(cipher) if type(cipher) is str else None
-        return Thinking(text, sealed) if sealed is not None or cipher is None else None
+        return Thinking(text, from_signature(cipher) if type(cipher) is str else None)
     if form != ANTHROPIC_FORMAT:
         return None
     if type(detail.get("signature")) is str:

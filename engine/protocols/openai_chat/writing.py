@@ -132,7 +132,10 @@ def _add_assistant(written: list[dict[str, Any]], turn: Turn, losses: list[Loss]
     if calls:
         message["tool_calls"] = calls
     if message["content"] is None and not calls and "refusal" not in message:
-        return  # an empty assistant message is refused
+        # An empty assistant message is refused, whatever was thought before it.
+        why = "there is nothing in the message but reasoning, which is refused"
+        losses += [Loss(path, why, stake="sealed") for path, part in thinkings if opened(part.sealed, ORIGIN)]
+        return
     written.append(message | fields)
 
 

@@ -15,7 +15,7 @@ from engine.protocols.fields import Json, leftover, string
 from engine.protocols.openai_responses.content import read_content, said
 from engine.protocols.openai_responses.names import ORIGIN
 from engine.protocols.openai_responses.tools import Named, as_arguments, flat_name, free_text
-from engine.protocols.sealing import from_signature, opened, seal
+from engine.protocols.sealing import from_signature, is_ours, opened, seal
 from engine.protocols.turns import made_id
 
 _MESSAGE = frozenset({"type", "id", "role", "status", "content"})
@@ -114,10 +114,9 @@ def write_call(call: ToolCall) -> dict[str, Any]:
 def read_reasoning(item: Json, path: str) -> Thinking:
     secret = item.get("encrypted_content")
     text = reasoning_text(item)
-    if type(secret) is str:
+    if type(secret) is str and is_ours(secret):  # another vendor's thinking, shown to this client as OpenAI's
         foreign = from_signature(secret)
-        if foreign is not None:  # another vendor's thinking, which this client was shown as OpenAI's
-            return Thinking(text, foreign if foreign.origin else None)
+        return Thinking(text, foreign if foreign is not None and foreign.origin else None)
     string(item, "id", path, "")
     return Thinking(text, reasoning_seal(item))
 

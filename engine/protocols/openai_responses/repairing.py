@@ -12,7 +12,7 @@ from typing import Any
 from engine.core.catalog import Model
 from engine.core.conversation import Loss, Reasoning, Request
 from engine.protocols.openai_responses.writing import effort_for
-from engine.protocols.sealing import from_signature
+from engine.protocols.sealing import is_ours
 from engine.protocols.shape import Repairs
 
 
@@ -80,7 +80,7 @@ def _fit_input(body: Mapping[str, Any], losses: list[Loss]) -> list[Any] | None:
             fitted.append(item)
             continue
         secret = item.get("encrypted_content")
-        if isinstance(secret, str) and from_signature(secret) is not None:
+        if isinstance(secret, str) and is_ours(secret):
             losses.append(Loss(f"input.{at}", "thinking belongs to the vendor that wrote it", stake="sealed"))
             changed = True
         elif unstored and not secret and "id" in item:
