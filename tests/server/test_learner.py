@@ -1,4 +1,5 @@
 import asyncio
+import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -7,8 +8,11 @@ import pytest
 from engine.core.decision import Lesson, Outcome, StepRun
 from engine.core.policy import Learner
 from engine.core.ports import Option, Task
+from engine.learning.state import State
+from engine.server import learner as learner_module
 from engine.server.journal import Journal, JournalError
-from engine.server.learner import Learners
+from engine.server.learner import Learners, fold_standing
+from engine.server.withdrawals import withdrawn
 
 LEARNER = Learner("picker", "beta", ("features.phase",), margin=0.1, min_samples=5)
 
@@ -123,5 +127,48 @@ def test_a_snapshot_that_cannot_be_written_fails_nobody_and_is_tried_again(
         monkeypatch.setattr(Journal, "save_learner_state", free)
         await learners.save()
         assert saved == [2]
+
+    with_journal(tmp_path / "weave.db", play)
+
+
+def test_what_is_outranked_or_rolled_back_leaves_the_state_of_what_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However far back it lies: before the marks in memory, before the snapshots, or just now."""
+    monkeypatch.setattr(learner_module, "LESSONS_A_MARK", 5)
+    monkeypatch.setattr(learner_module, "MARKS_KEPT", 3)
+    monkeypatch.setattr(learner_module, "LESSONS_A_SNAPSHOT", 11)
+    chance = random.Random(11)
+
+    async def play(journal: Journal) -> None:
+        learners = await Learners.from_journal(journal)
+        for number in range(80):
+            about = f"s{chance.randint(max(0, number - 30), number)}"
+            told = Outcome(f"o{number}", float(number), subject=about, worth=1.0)
+            step = StepRun(chance.choice(("small", "frontier")))
+            lesson = Lesson(told.id, told.at, "picker", "execute", (step,), chance.choice((0.0, 1.0)))
+            await learners.take(told, [lesson])
+            if number % 25 == 24:
+                await journal.roll_back(
+                    number - 10, len(await journal.withdrawals()) // 2, 1.0, "rolled back"
+                )
+                await learners.catch_up()
+            anew = State()
+            fold_standing(anew, await journal.lessons(), withdrawn(await journal.withdrawals()))
+            assert learners.to_json() == anew.to_json(), number
+
+    with_journal(tmp_path / "weave.db", play)
+
+
+def test_what_another_process_withdraws_is_followed(tmp_path: Path) -> None:
+    async def play(journal: Journal) -> None:
+        learners = await Learners.from_journal(journal)
+        before = learners.to_json()
+        await learners.take(*outcome(1))
+        following = asyncio.ensure_future(learners.follow())
+        await journal.roll_back(0, 0, 1.0, "rolled back")
+        while learners.to_json()["learners"] != before["learners"]:  # noqa: ASYNC110 - nobody tells
+            await asyncio.sleep(0.02)
+        following.cancel()
 
     with_journal(tmp_path / "weave.db", play)
