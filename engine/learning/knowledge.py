@@ -158,8 +158,8 @@ class Knowledge:
             above = self._counts.get(signature[:length])
             if above is not None and above.fitted is not None:
                 known = expected(len(above.fitted.fit.figures), above.fitted.fit, 0.0)
-                nothing = _Counts()
-                return Kind(fit((), (), known), nothing.samples(above), nothing.costs_usd(above.fitted))
+                borrowed = {model: min(count, BORROWED) for model, count in above.fitted.tried.items()}
+                return Kind(fit((), (), known), borrowed, above.fitted.costs)
         return Kind(fit((), (), expected(SHARED, None, 0.0)), {}, {})
 
     def add(self, lesson: Lesson) -> bool:

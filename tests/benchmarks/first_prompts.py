@@ -11,6 +11,7 @@ import os
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from engine.choice import Bench, choose, signature_of, task_of
 from engine.core.decision import Lesson, StepRun
@@ -143,7 +144,7 @@ class Curve:
     @property
     def area(self) -> float:
         ends = sorted([(0.0, 0.0), *self.points, (1.0, 1.0)])
-        return sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in zip(ends, ends[1:], strict=False))
+        return sum((b[0] - a[0]) * (a[1] + b[1]) / 2 for a, b in pairwise(ends))
 
     def below_mix(self, quality_gap: float) -> float:
         """The most that any point has less quality than the static mix of the same cost."""
