@@ -61,6 +61,8 @@ def _fault(names: WireMap, error: Any, status: int, wait: float | None, detail: 
         names, message
     ):
         kind = "context_exceeded"
+    if status and not 400 <= status < 600:
+        status = 502  # providers answer with redirects, and with statuses that do not exist; neither is for a client
     word = str(code if isinstance(code, str) and code else kind_word or code or "")
     return Fault(kind, message, status, "provider", word, wait, detail)
 

@@ -105,7 +105,7 @@ class StreamReader(ABC):
         if not first:
             return False
         self._began = True
-        if first == b"{":
+        if first in (b"{", b"[", b"<"):  # no line of events begins so: it is a reply, or a page, in one piece
             self._whole = []
         return True
 

@@ -20,7 +20,7 @@ import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
-from engine.core.errors import Fault, UpstreamError
+from engine.core.errors import MALFORMED, Fault, UpstreamError
 
 # aiohttp warns above this size when a body comes as one piece of bytes.
 LARGE_BODY_BYTES = 1024 * 1024
@@ -32,6 +32,9 @@ ERROR_BODY_SECONDS = 5.0
 
 # Whether the call of this task went out on a connection that had been used before.
 REUSED: ContextVar[bool] = ContextVar("reused")
+
+# What httpx unpacks, in any stack of them. Providers are asked for none of it.
+READABLE = frozenset({"", "identity", "gzip", "deflate"})
 
 # How a call fails. The transport lets some of aiohttp's own errors through (answers that are no HTTP), and a header
 # that cannot be sent, such as a key with a line break, is a ValueError.
@@ -65,7 +68,10 @@ class Response:
     async def chunks(self) -> AsyncIterator[bytes]:
         """The body as it comes, decompressed. Raises UpstreamError where the connection breaks."""
         response = self._response
-        pieces = response.aiter_bytes() if "content-encoding" in response.headers else response.stream
+        encoding = response.headers.get("content-encoding", "")
+        if not READABLE.issuperset(encoding.lower().replace(" ", "").split(",")):
+            raise UpstreamError(_unreadable(encoding))
+        pieces = response.aiter_bytes() if encoding else response.stream
         try:
             async for piece in pieces:  # type: ignore[union-attr]  # an async transport gives an async stream
                 yield piece
@@ -165,6 +171,11 @@ def _url(text: str) -> httpx.URL:
 async def _slices(body: bytes) -> AsyncIterator[bytes]:
     for start in range(0, len(body), SLICE_BYTES):
         yield body[start : start + SLICE_BYTES]
+
+
+def _unreadable(encoding: str) -> Fault:
+    message = f"the provider packed its answer in a way that was not asked for: {encoding[:50]}"
+    return Fault("server_error", message, 502, "provider", MALFORMED)
 
 
 def _fault(error: Exception, what: str) -> Fault:

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from engine.protocols import PROTOCOLS
 from engine.protocols.faults import fault_in_stream, read_fault, retry_after
 from engine.protocols.mapping import wire_map
 
@@ -81,3 +82,11 @@ def test_an_error_inside_a_stream_becomes_a_fault(error: Any, kind: str, status:
 )
 def test_the_wait_is_read_in_every_form(headers: dict[str, str], seconds: float | None) -> None:
     assert retry_after(headers) == seconds
+
+
+@pytest.mark.parametrize("status", [302, 307, 999])
+def test_a_status_that_is_no_error_is_told_as_a_bad_gateway(status: int) -> None:
+    for protocol in PROTOCOLS.values():
+        fault = protocol.read_fault(status, {}, b"")
+        assert fault.http_status == 502
+        assert str(status) in fault.message

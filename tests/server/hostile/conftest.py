@@ -49,6 +49,7 @@ default: {use: requested}
 pinning: {key: [hints.session], ttl: 30m}
 failover: {chains: {}, attempts: 1, deadline: 30s}
 """
+UNBROKEN = POLICY.replace("deadline: 30s", "deadline: 30s, breaker: {failures: 1000}")
 
 Provider = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -95,7 +96,14 @@ class Scene:
 
 
 @asynccontextmanager
-async def opened(folder: Path, provider: Provider, key: str = KEY, **settings: Any) -> AsyncIterator[Scene]:
+async def opened(
+    folder: Path,
+    provider: Provider,
+    key: str = KEY,
+    catalog: str = CATALOG,
+    breaker: bool = True,
+    **settings: Any,
+) -> AsyncIterator[Scene]:
     """An engine in front of one provider that does with each request whatever `provider` says."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -112,7 +120,7 @@ async def opened(folder: Path, provider: Provider, key: str = KEY, **settings: A
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-    files = {"catalog.yaml": CATALOG.format(url=url), "plain.yaml": POLICY}
+    files = {"catalog.yaml": catalog.format(url=url), "plain.yaml": POLICY if breaker else UNBROKEN}
     out, journal = StringIO(), folder / "weave.db"
     log = Log(out, json=True)
     chosen = replace(DEFAULTS, policies=folder, journal=str(journal), **settings)
