@@ -77,6 +77,10 @@ class Ways(Protocol):
         """Seconds until a call may take this way again; 0 where one may now."""
         ...
 
+    def limited(self, binding: Binding, now: float) -> bool:
+        """Whether nothing is wrong with this way but that a limit of calls is used up."""
+        ...
+
 
 class PinStore(Protocol):
     def get(self, key: str, now: float) -> Pin | None: ...

@@ -52,6 +52,9 @@ class AllWell:
     def waits(self, binding: Binding, now: float) -> float:  # noqa: ARG002
         return 0.0
 
+    def limited(self, binding: Binding, now: float) -> bool:  # noqa: ARG002
+        return False
+
 
 ALL_WELL = AllWell()
 
@@ -109,6 +112,9 @@ def failover(
 def _all_closed(closed: Sequence[Attempt], ways: Ways, now: float) -> Fault:
     names = ", ".join(dict.fromkeys(f"{attempt.model.name} at {attempt.endpoint.name}" for attempt in closed))
     seconds = min(ways.waits(attempt.binding, now) for attempt in closed)
+    if all(ways.limited(attempt.binding, now) for attempt in closed):
+        message = f"the rate limits of all that may serve this are used up: {names}"
+        return Fault("rate_limit", message, retry_after_seconds=max(seconds, 1.0))
     message = f"nothing that may serve this is well enough to be called: {names}; try again in a moment"
     return Fault("overloaded", message, 503, retry_after_seconds=max(seconds, 1.0))
 

@@ -74,6 +74,7 @@ class _Way:
     cooldown: float = 0.0  # of the last time it opened
     probing: bool = False
     paused_until: float = 0.0
+    paused_for: FaultKind = "rate_limit"
 
 
 class Health:
@@ -87,6 +88,12 @@ class Health:
     def waits(self, binding: Binding, now: float) -> float:
         """Seconds until a call may take this way again; 0 where one may now."""
         return max((_waits(way, now) for way in self._found(binding)), default=0.0)
+
+    def limited(self, binding: Binding, now: float) -> bool:
+        """Whether nothing is wrong with this way but that a limit of calls is used up."""
+        ways = self._found(binding)
+        paused = any(way.paused_until > now and way.paused_for == "rate_limit" for way in ways)
+        return paused and all(way.state == "closed" for way in ways)
 
     def began(self, binding: Binding, now: float) -> None:
         """A call takes this way. Where its breaker was open, it is the probe."""
@@ -108,7 +115,7 @@ class Health:
         how long its first content took, and `reached` is false where the endpoint did not even answer with headers."""
         if fault is not None and fault.kind in PAUSES and fault.origin != "client":
             wait = fault.retry_after_seconds or (USUAL_PAUSE_SECONDS if fault.kind == "rate_limit" else 0.0)
-            self._pause(binding, wait, now)
+            self._pause(binding, wait, fault.kind, now)
         if fault is not None and (fault.origin == "client" or fault.kind not in ILLNESSES):
             self.abandoned(binding)
             return []
@@ -138,8 +145,11 @@ class Health:
         _count(way, failed, slow, rules, now)
         return [] if way.state == before else [_condition(key, way, now)]
 
-    def _pause(self, binding: Binding, seconds: float, now: float) -> None:
+    def _pause(self, binding: Binding, seconds: float, kind: FaultKind, now: float) -> None:
+        if not seconds:
+            return
         way = self._way((binding.endpoint, binding.id))
+        way.paused_for = kind
         way.paused_until = max(way.paused_until, now + min(seconds, LONGEST_PAUSE_SECONDS))
 
     def _found(self, binding: Binding) -> list[_Way]:

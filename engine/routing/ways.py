@@ -28,6 +28,9 @@ class RequestWays:
     def waits(self, binding: Binding, now: float) -> float:
         return self.health.waits(binding, now)
 
+    def limited(self, binding: Binding, now: float) -> bool:
+        return self.health.limited(binding, now)
+
     def began(self, binding: Binding, now: float) -> None:
         self.health.began(binding, now)
         self.balance.began(binding)

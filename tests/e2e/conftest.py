@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 from engine.app import running, serving
+from engine.routing.health import Health
+from engine.server.engine import Engine
 from engine.server.reload import Source
 from engine.settings import DEFAULTS
 from engine.simulator import Simulator, catalog_text
@@ -47,6 +49,7 @@ tests:
 class House:
     url: str
     simulator: Simulator
+    engine: Engine
 
     @property
     def last(self) -> Received:
@@ -99,7 +102,7 @@ async def _raise_house(stack: AsyncExitStack, folder: Path) -> House:
 
     engine = await stack.enter_async_context(running(settings, {}, _no_log, Source(lambda: files)))
     url = await stack.enter_async_context(serving(engine))
-    return House(url, simulator)
+    return House(url, simulator, engine)
 
 
 def _no_log(event: str, /, level: str = "info", **fields: Any) -> None:
@@ -109,6 +112,7 @@ def _no_log(event: str, /, level: str = "info", **fields: Any) -> None:
 @pytest.fixture
 def house(standing: House) -> House:
     standing.simulator.heal()
+    standing.engine.health = Health()  # what failed in one test is well again in the next
     standing.simulator.received.clear()
     return standing
 

@@ -109,8 +109,11 @@ def test_a_model_is_tried_at_each_of_its_homes_the_heaviest_first(catalog: Catal
 class Closed(AllWell):
     """Ways of which some are closed, for so many seconds."""
 
-    def __init__(self, **seconds: float) -> None:
-        self._seconds = seconds
+    def __init__(self, limited: bool = False, **seconds: float) -> None:
+        self._limited, self._seconds = limited, seconds
+
+    def limited(self, binding: Binding, now: float) -> bool:
+        return self._limited
 
     def admits(self, binding: Binding, rules: Breaker, now: float) -> bool:
         return not self.waits(binding, now)
@@ -131,6 +134,14 @@ def test_where_every_way_is_closed_nothing_is_called_and_the_client_is_told_when
     shown = stopped.value.value
     assert (shown.kind, shown.http_status, shown.retry_after_seconds) == ("overloaded", 503, 4.0)
     assert "opus at one, gpt at one" in shown.message
+
+
+def test_where_only_limits_are_used_up_the_client_is_told_of_a_limit(catalog: Catalog) -> None:
+    attempts = failover(["opus"], catalog, RULES, 3, 0.0, Closed(limited=True, opus=9.0))
+    with pytest.raises(StopIteration) as stopped:
+        next(attempts)
+    shown = stopped.value.value
+    assert (shown.kind, shown.http_status, shown.retry_after_seconds) == ("rate_limit", 429, 9.0)
 
 
 def test_a_provider_that_could_not_carry_the_request_was_not_tried(catalog: Catalog) -> None:

@@ -190,6 +190,16 @@ def test_a_pause_without_end_is_bounded() -> None:
     assert health.waits(HERE, 0.0) == LONGEST_PAUSE_SECONDS
 
 
+def test_a_limit_that_is_used_up_is_told_from_an_illness() -> None:
+    health = Health()
+    call(health, 0.0, fault("rate_limit", wait=60.0))
+    assert health.limited(HERE, 1.0)
+    assert not health.limited(HERE, 61.0)
+    assert not health.limited(BESIDE, 1.0)
+    call(health, 1.0, fault("overloaded", wait=90.0))
+    assert not health.limited(HERE, 2.0)
+
+
 def test_an_overloaded_provider_is_left_alone_for_as_long_as_it_asks() -> None:
     health = Health()
     call(health, 0.0, fault("overloaded", wait=7.0))
