@@ -6,14 +6,16 @@ JSON text that a model wrote, so they are searched, not parsed, and only where t
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import Literal
 
+from engine.core.values import quick
 from engine.documents import shipped_yaml
 from engine.features.markers import CLIENTS
-from engine.features.runs import Starts, shows_others, starts_of
 from engine.features.shell import simple_commands, unescaped
+from engine.features.starts import Starts, shows_others, starts_of
 from engine.features.wording import WORDS
 
 Kind = Literal["read", "search", "edit", "shell", "test", "agent", "plan", "other"]
@@ -28,7 +30,7 @@ PATH = re.compile(
 PATCHED = re.compile(r"\*\*\* (?:Update|Add|Delete) File: ([^\\\n\"]{1,300})")
 COMMAND = re.compile(
     r'"(?:command|cmd|script|input)"\s*:\s*'
-    r'(?:\[\s*(?:"(?:/bin/)?(?:ba|z)?sh"\s*,\s*"-l?c"\s*,\s*)?)?"((?:[^"\\]|\\.)*)'
+    r'(?:\[\s*(?:"(?:/bin/)?(?:ba|z)?sh"\s*,\s*"-l?c"\s*,\s*)?)?"((?:[^"\\]++|\\.)*+)'
 )
 # Into a file of the work: logs and scratch files are no edits.
 REDIRECT = re.compile(r">(?<![0-9&<>=-]>)>?\s*(?!/dev/|/tmp/|&|=|\S{0,200}\.log\b)[\w./~$-]")
@@ -39,8 +41,9 @@ WRITES = re.compile(
 WRITERS = ("tee", "sed", "patch", "git apply")
 FILE = re.compile(r"(?<![\w./-])((?:[\w~-]|\.{1,2}/|/)[\w./-]{0,200}\.([A-Za-z+]{1,6}))(?![\w/-])")
 SEPARATOR = re.compile(r"&&|\|\||;|\||\\n|\n")
-OLD = re.compile(r'"(?:old_string|old_str|oldString|oldText|old_text)"\s*:\s*"((?:[^"\\]++|\\.)*+)"')
-NEW = re.compile(r'"(?:new_string|new_str|newString|newText|new_text)"\s*:\s*"((?:[^"\\]++|\\.)*+)"')
+OLD = ('"old_string"', '"old_str"', '"oldString"', '"oldText"', '"old_text"')
+NEW = ('"new_string"', '"new_str"', '"newString"', '"newText"', '"new_text"')
+TEXT = re.compile(r'\s*+:\s*+"((?:[^"\\]++|\\.)*+)"')
 AFTER_HEREDOC = re.compile(r"<<-?\s*\\?[\\\"']{0,2}(\w{1,40})")
 
 VERSIONING = re.compile(
@@ -50,6 +53,7 @@ VERSIONING = re.compile(
 Stash = Literal["aside", "back", ""]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Action:
     """`path` is the file it names, if it names one; `command` what a shell is given.
@@ -158,10 +162,19 @@ def _rest(arguments: str) -> str:
 def _swap(path: str, arguments: str) -> tuple[int, int] | None:
     if len(arguments) > 16 * LOOKED_AT:
         return None
-    old, new = OLD.search(arguments), NEW.search(arguments)
+    old, new = _member(OLD, arguments), _member(NEW, arguments)
     if old is None or new is None:
         return None
-    return hash((path, old[1], new[1])), hash((path, new[1], old[1]))
+    return hash((path, old, new)), hash((path, new, old))
+
+
+def _member(keys: Sequence[str], arguments: str) -> str | None:
+    """The text of the first of these members that there is, still escaped."""
+    for key in keys:
+        if (at := arguments.find(key)) >= 0:
+            found = TEXT.match(arguments, at + len(key))
+            return found[1] if found is not None else None
+    return None
 
 
 def _git(command: str) -> tuple[tuple[str, ...] | None, Stash]:

@@ -21,6 +21,8 @@ TOKEN = re.compile(
     |(?P<rest>.)""",
     re.VERBOSE | re.DOTALL,
 )
+SPECIAL = re.compile(r"""["'\\<>()#]""")
+OPERATOR = re.compile(r"(&&|\|\||;;|\|&|[;|&\n])")
 HEREDOC = re.compile(r"<<-?\s*(\\?[\"']?)(\w{1,40})[\"']?")
 QUOTES = re.compile(r"""\\(.)|["']""", re.DOTALL)
 
@@ -47,6 +49,15 @@ def unescaped(command: str) -> str:
 @lru_cache(maxsize=REMEMBERED)
 def simple_commands(command: str) -> tuple[Simple, ...]:
     """The simple commands of a shell line, in order."""
+    plain = command[:LONGEST].replace(" 2>&1", "")
+    if SPECIAL.search(plain) is None:
+        pieces = [*OPERATOR.split(plain, maxsplit=PARTS), ""]
+        split = ((tuple(pieces[at].split()), pieces[at + 1]) for at in range(0, len(pieces), 2))
+        return tuple(Simple(words, ends) for words, ends in split if words)
+    return _read(command)
+
+
+def _read(command: str) -> tuple[Simple, ...]:
     found: list[Simple] = []
     words: list[str] = []
     skip = False

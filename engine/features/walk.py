@@ -115,7 +115,7 @@ class Walk:
         self._kinds: dict[str, Kind] = {}
         self._openings = _openings()
         self._since_edit: set[tuple[str, str]] = set()
-        self._votes: list[Action | str] = []  # for the language: calls that name a file, labels of fences
+        self._votes: list[str] = []  # for the language, by calls that name a file and labels of fences
         self.documents = self.images = 0
         self.edited_this_turn = False
         self.failures = self.passes = self.session_errors = 0
@@ -135,14 +135,11 @@ class Walk:
     def messages(self, messages: Sequence[Message]) -> None:
         crowd = crowd_of(messages)
         if crowd is None:
-            for message in messages:
-                self._message(message)
+            self._all(messages)
             return
-        for message in crowd.opening:
-            self._message(message)
+        self._all(crowd.opening)
         self._standing_for(crowd.middle, crowd.factor)
-        for message in crowd.end:
-            self._message(message)
+        self._all(crowd.end)
 
     def others(self, parts: Sequence[Part]) -> None:
         """Parts that say nothing about the course of the work; they only take room."""
@@ -161,34 +158,26 @@ class Walk:
     def language(self) -> str:
         """The language named most often lately; of equals the latest. An edited file counts twice."""
         votes: dict[str, int] = {}
-        left = RECENT
-        for vote in reversed(self._votes):
-            language = vote if isinstance(vote, str) else language_of(vote.path)
-            if not language:
-                continue
-            weight = min(left, 2 if isinstance(vote, Action) and vote.kind == "edit" else 1)
-            votes[language] = votes.get(language, 0) + weight
-            left -= weight
-            if not left:
-                break
+        for vote in reversed(self._votes[-RECENT:]):
+            votes[vote] = votes.get(vote, 0) + 1
         return max(votes, key=votes.__getitem__, default="none")
 
     def _standing_for(self, messages: Sequence[Message], factor: float) -> None:
         before = [getattr(self, name) for name in COUNTS]
         since = len(self.texts)
-        for message in messages:
-            self._message(message)
+        self._all(messages)
         for name, count in zip(COUNTS, before, strict=True):
             setattr(self, name, stretched(getattr(self, name), count, factor))
         self.ruler.stretch(since, factor)
 
-    def _message(self, message: Message) -> None:
-        match message.role:
-            case "user":
+    def _all(self, messages: Sequence[Message]) -> None:
+        for message in messages:
+            role = message.role
+            if role == "user":
                 self._user(message.parts)
-            case "assistant":
+            elif role == "assistant":
                 self._assistant(message.parts)
-            case _:
+            else:
                 self.others(message.parts)
 
     def _other(self, part: Part) -> None:
@@ -314,7 +303,10 @@ class Walk:
         self._since_edit.add(key)
         if action.path:
             self.focus = action.path
-            self._votes.append(action)
+            if language := language_of(action.path):
+                self._votes.append(language)
+                if action.kind == "edit":
+                    self._votes.append(language)
         return action.kind
 
     def _followed(self, arguments: str) -> Action | None:
@@ -330,7 +322,12 @@ class Walk:
 
     def _result(self, result: ToolResult) -> None:
         self.tool_results += 1
-        output = self._output(result.parts)
+        parts = result.parts
+        if len(parts) == 1 and isinstance(part := parts[0], Text):
+            output = part.text
+            self.texts.append(output)
+        else:
+            output = self._output(parts)
         action = self._calls.get(result.call_id, NONE)
         kind = action.kind
         failed = result.is_error
@@ -346,6 +343,8 @@ class Walk:
             if (self._edited or failed or _is_numbered(output)) and not action.quotes:
                 reading = reading_of(action.starts, output, result.is_error)
                 if reading.runs:
+                    if action.undoes is not None:
+                        self.tasks.current.undo(action.undoes)
                     self._ran(reading)
                     return
                 if action.starts is not None and in_background(output):
@@ -394,11 +393,6 @@ class Walk:
             self._background[found[1]] = action
 
     def _output(self, parts: Sequence[Part]) -> str:
-        if len(parts) == 1:
-            part = parts[0]
-            if isinstance(part, Text):
-                self.texts.append(part.text)
-                return part.text
         self.others(parts)
         shown = parts if len(parts) <= MANY else (*parts[: MANY // 2], *parts[-MANY // 2 :])
         return "\n".join([part.text for part in shown if isinstance(part, Text) and part.text])

@@ -1,102 +1,21 @@
-"""Commands that start tools and commands that do not; what outputs say is in `tests/cases/evidence/`."""
+"""How outputs are read; what they say is in `tests/cases/evidence/`."""
+
+from time import perf_counter
 
 import pytest
 
 from engine.core.evidence import Run
+from engine.documents import shipped_yaml
 from engine.features.actions import command_action
-from engine.features.runs import runs_in, shows_others, starts_of
+from engine.features.recognisers import RUNS
+from engine.features.runs import runs_in
+from engine.features.starts import shows_others, starts_of
 
 
 def verdict(command: str, output: str, *, is_error: bool = False) -> str:
     action = command_action(command)
     runs = () if action.quotes else runs_in(action.starts, output, is_error)
     return "".join("failed" if run.failed else "passed" for run in runs)
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        "pytest",
-        "cd /r && python -m pytest -q 2>&1 | tail -5",
-        "FOO=1 uv run --with x pytest -q",
-        "./node_modules/.bin/jest --ci",
-        "pnpm test",
-        "npm run test:unit",
-        "go test ./...",
-        "cargo +nightly test --all",
-        "timeout 100 .venv/bin/python -m pytest tests",
-        "make -j4 check",
-        "python manage.py test app",
-        "coverage run -m unittest discover",
-        "docker compose exec web pytest -x",
-        "if pytest; then echo ok; fi",
-        "cd a\npytest",
-        "bash -lc 'cd /r && pytest -q'",
-        "cat > a.py <<'EOF'\nx = 1\nEOF\npython3.12 -m pytest",
-        "sed -i s/a/b/ a.py && npx vitest run",
-        "./gradlew :app:test --info",
-        "mvn -q -Dtest=ATest test",
-        "php vendor/bin/phpunit",
-        "bundle exec rspec spec/a_spec.rb",
-        "./scripts/run_tests.sh",
-        "npx --yes playwright test",
-        "node --test",
-        "(cd web; yarn test)",
-    ],
-)
-def test_a_command_that_starts_tests_is_a_test_run(command: str) -> None:
-    assert command_action(command).kind == "test"
-
-
-@pytest.mark.parametrize(
-    ("command", "kinds"),
-    [
-        ("ruff check . && mypy . && pytest", ["lint", "build", "test"]),
-        ("npx tsc --noEmit", ["build"]),
-        ("npm run build", ["build"]),
-        ("npm run lint", ["lint"]),
-        ("cargo clippy -- -D warnings; cargo build --release", ["lint", "build"]),
-        ("prettier --check src", ["lint"]),
-        ("make", ["build"]),
-        ("python -m mypy engine", ["build"]),
-        ("gcc -o a a.c", ["build"]),
-    ],
-)
-def test_builds_and_lints_are_runs_of_their_kind(command: str, kinds: list[str]) -> None:
-    starts = starts_of(command)
-    assert starts is not None
-    assert [run.kind for run in runs_in(starts, "Exit code 0", is_error=False)] in (kinds, [])
-    assert starts.tests == ("test" in kinds)
-    assert len(starts.tools) == len(kinds)
-
-
-@pytest.mark.parametrize(
-    "command",
-    [
-        "",
-        "grep -rn pytest .",
-        "cat tests/pytest.ini",
-        "echo test",
-        "npm install pytest",
-        "poetry add pytest",
-        "pip install tox",
-        'git commit -m "run pytest"',
-        'git commit -m "mend\n\npytest passes"',
-        'python3 -c "import pytest"',
-        "pytest-watch",
-        "cat > notes.txt <<'EOF'\npytest\nEOF",
-        "pytest --version",
-        "npx jest --listTests",
-        "which pytest",
-        "vim tests/test_a.py",
-        "# pytest",
-        "prettier --write .",
-        "npm run lint:fix",
-        "make clean",
-    ],
-)
-def test_a_command_that_only_names_a_tool_starts_none(command: str) -> None:
-    assert starts_of(command) is None
 
 
 def test_only_shells_run_tests() -> None:
@@ -141,3 +60,39 @@ def test_a_chain_that_goes_on_has_passed_what_it_left_behind() -> None:
 
 def test_a_chain_that_ends_silently_failed_at_its_first_tool() -> None:
     assert runs_in(starts_of("tsc --noEmit && pytest -q"), "", is_error=True) == (Run("build", "tsc", True),)
+
+
+HOSTILE = {
+    "digits": "1" * 5_000,
+    "equals signs": "=" * 5_000 + " 1 failed in ",
+    "spaces": " " * 5_000 + "Tests",
+    "words of all kinds": "Tests: FAIL Found error: passed failed " * 200,
+    "one long line": "x" * 4_000 + " failed",
+    "colours": "\x1b[3" * 2_000,
+    "brackets": "[1;1;1;1" * 800,
+    "json": '{"output":' + "[" * 5_000,
+    "carriage returns": "\r" * 5_000,
+    "reminders": "<system-reminder></system-reminder>" * 5_000,
+    "exit codes": "Exit code " * 500,
+    "problems": "\u2716 1 problem (" * 400,
+    "executed": "Executed 1 " * 500,
+    "summaries": "Tests run: 1, Failures: 1, Errors: " * 150,
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_output_takes_little_time_whoever_is_said_to_have_printed_it(name: str) -> None:
+    everyone = [command for command in COMMANDS if starts_of(command) is not None]
+    started = perf_counter()
+    for command in everyone:
+        runs_in(starts_of(command), HOSTILE[name], is_error=False)
+    runs_in(None, HOSTILE[name], is_error=False)
+    assert perf_counter() - started < 0.05 * len(everyone)
+
+
+# One for each tool there is.
+COMMANDS = [
+    f"{program} test build check lint run -c --check -l analyse compile"
+    for tool in shipped_yaml(RUNS)["tools"]
+    for program in list(tool["starts"])[:1]
+]
