@@ -282,6 +282,10 @@ class Walk:
             self.tasks.current.edited("", None, prose=False)
         if "```" in text or "<execute" in text:
             self._asked = command_in_text(text)
+            action = command_action(self._asked[:ORDINARY])
+            if action.edits:
+                self._edited = self.edited_this_turn = True
+                self.tasks.current.edited(action.path, None, action.prose)
 
     def _call(self, call: ToolCall) -> Kind:
         name, arguments = call.name, call.arguments

@@ -1,6 +1,10 @@
-"""What users say of the work; rows in `tests/cases/evidence/wording.yaml` tell more."""
+"""What users say of the work; `tests/cases/wording/` holds labelled messages."""
+
+from pathlib import Path
+from time import perf_counter
 
 import pytest
+import yaml
 
 from engine.features.wording import (
     Wording,
@@ -61,3 +65,34 @@ def test_a_model_without_tools_writes_edits_and_commands() -> None:
     assert not edits_in_text("a < b")
     assert command_in_text("First:\n```bash\nls\n```\nthen\n```bash\npytest -q\n```") == "pytest -q"
     assert command_in_text("nothing to run") == ""
+
+
+MESSAGES = Path(__file__).parent.parent / "cases" / "wording" / "messages.yaml"
+
+
+def said(words: str) -> str:
+    wanted = wording(words)
+    names = [name for name in ("corrects", "approves", "continues", "abandons") if getattr(wanted, name)]
+    return names[0] if names else "none"
+
+
+def test_corrections_are_told_from_other_messages_with_precision_and_recall() -> None:
+    labelled = yaml.safe_load(MESSAGES.read_text(encoding="utf-8"))
+    pairs = [(label, said(words), words) for label, messages in labelled.items() for words in messages]
+    wrong = [pair for pair in pairs if pair[0] != pair[1]]
+    found = [pair for pair in pairs if pair[1] == "corrects"]
+    right = [pair for pair in found if pair[0] == "corrects"]
+    precision, recall = len(right) / len(found), len(right) / len(labelled["corrects"])
+    print(f"\ncorrections in {len(pairs)} messages: precision {precision:.3f}, recall {recall:.3f}")
+    assert precision >= 0.97, wrong
+    assert recall >= 0.97, wrong
+    assert len(wrong) <= 0.03 * len(pairs), wrong
+
+
+@pytest.mark.parametrize(
+    "words", ["no " * 200, "it " * 200, "still get " * 50, " " * 400, "ok " * 150, "," * 400]
+)
+def test_hostile_words_take_little_time(words: str) -> None:
+    started = perf_counter()
+    wording(words)
+    assert perf_counter() - started < 0.05
