@@ -290,13 +290,20 @@ def test_thinking_is_shown_and_goes_back_inside_a_tool_loop(client: Client, hous
 
 def test_one_vendors_thinking_is_not_shown_to_another(client: Client, house: House) -> None:
     history: list[Any] = [{"role": "user", "content": "[[sim: thinking=I must look.]] [[sim: tool=look]]"}]
-    first = client.ask("opus", history, tools=tools("look"), **REASONED)
+    history += outputs(client.ask("opus", history, tools=tools("look"), **REASONED), "a door")
+    history += client.ask("opus", history, tools=tools("look"), **REASONED)["output"]
+    history.append({"role": "user", "content": "[[sim: text=Now I know.]]"})
     for model in ("sol", "gpt"):
-        second = client.ask(model, [*history, *outputs(first, "a door")], tools=tools("look"), **REASONED)
-        assert text_of(second) == "look returned: a door"
-        assert "I must look." not in json.dumps(
-            house.last.json["messages" if model == "gpt" else "input"][1:]
-        )
+        assert text_of(client.ask(model, history, tools=tools("look"), **REASONED)) == "Now I know."
+        sent = house.last.json["messages" if model == "gpt" else "input"]
+        assert "I must look." not in json.dumps(sent[1:])
+
+
+def test_an_open_tool_loop_stays_with_the_vendor_that_thought_in_it(client: Client, house: House) -> None:
+    history: list[Any] = [{"role": "user", "content": "[[sim: thinking=I must look.]] [[sim: tool=look]]"}]
+    history += outputs(client.ask("opus", history, tools=tools("look"), **REASONED), "a door")
+    assert text_of(client.ask("sol", history, tools=tools("look"), **REASONED)) == "look returned: a door"
+    assert client.headers["x-weave-model"] == "opus"
 
 
 @everyone
@@ -363,10 +370,12 @@ def test_an_answer_in_a_schema(client: Client, house: House, model: str) -> None
 
 
 @pytest.mark.parametrize("model", ["opus", "gpt"])
-def test_a_conversation_stored_elsewhere_is_refused_by_name(client: Client, house: House, model: str) -> None:
-    with pytest.raises(openai.BadRequestError, match="previous_response_id"):
+def test_a_stored_conversation_is_asked_for_where_such_are_stored(
+    client: Client, house: House, model: str
+) -> None:
+    with pytest.raises(openai.BadRequestError, match="resp_1"):
         client.ask(model, "go on", previous_response_id="resp_1")
-    assert len(house.simulator.received) == 0
+    assert [each.path.rpartition("/")[2] for each in house.simulator.received] == ["responses"]
 
 
 def test_its_own_vendor_is_asked_for_what_is_stored_there(client: Client, house: House) -> None:
