@@ -197,7 +197,10 @@ def lessons(
     if worth is None:
         return ()
     _, reward = worth
-    return lessons_of(decisions, outcome, reward, outcome.at, served)
+    influence = {name: learner.influence for name, learner in snapshot.policy.learners.items()}
+    return lessons_of(
+        decisions, outcome, reward, outcome.at, served, identity=outcome.identity, influence=influence
+    )
 
 
 def outcome_values(outcome: Outcome) -> dict[str, Any]:
