@@ -166,23 +166,46 @@ HOSTILE = {
     "a condition of brackets": f"rules: [{{name: a, then: {{use: small}}, when: '{'(' * 8000}'}}]",
     "a condition that never ends": "rules: [{name: a, then: {use: small}, when: '\"" + "\\\\" * 4000 + "'}]",
     "a pattern that backtracks": "rules: [{name: a, then: {use: small}, when: \"features.agent.matches('((a+)+)+$')\"}]",
+    "a pattern that grows": "rules: [{name: a, then: {use: small}, when: \"features.agent.matches('((a{1,900}){1,900}){1,900}')\"}]",
+    "a condition of brackets closed": f"rules: [{{name: a, then: {{use: small}}, when: '{'(' * 4000}true{')' * 4000}'}}]",
+    "a name of a megabyte": f"rules: [{{name: {'a' * 999_000}, when: true, then: {{use: small}}}}]",
+    "aliases of aliases": "x0: &x0 [a]\n" + "\n".join(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 9)}]" for n in range(1, 12)),
+    "one key 60,000 times": many("rules: []", 60_000, "\n"),
     "nesting": "rules: " + "[" * 5000,
 }  # fmt: skip
+# What is said of each, where that is one thing.
+SAID = {
+    "10,000 rules": "'rules' has more than 2000 items",
+    "60,000 features": "'features' has more than 200 entries",
+    "rules that are none": "'rules' has more than 2000 items",
+    "a condition of 900,000 characters": "'when' is longer than 10000 characters",
+    "a condition of brackets": "more than 40 brackets inside brackets",
+    "a condition of brackets closed": "more than 40 brackets inside brackets",
+    "a condition that never ends": "this string is never closed",
+    "a pattern that grows": "the pattern is too large: invalid repetition size: {1,900}",
+    "a name of a megabyte": "'name' is not a name",
+    "aliases of aliases": "the file has more than 250,000 values",
+    "nesting": "values are nested more than 32 deep",
+}
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_hostile_file_is_answered_within_seconds(name: str) -> None:
-    start = time.perf_counter()
+    start = time.process_time()
     snapshot, problems = check({CATALOG: SHIPPED[CATALOG], "hostile.yaml": HEAD + HOSTILE[name]})
-    assert time.perf_counter() - start < 15  # measured: under 3 s; hours without the bounds
+    assert time.process_time() - start < 15  # measured: under 3 s; hours without the bounds
     if name != "a pattern that backtracks":  # linear time by construction: patterns are RE2's
         assert snapshot is None
         assert {problem.file for problem in problems} == {"hostile.yaml"}
+        assert len(problems) < 5000
+    if name in SAID:
+        (problem,) = problems
+        assert SAID[name] in problem.message
 
 
 def test_the_largest_set_of_rules_is_built_within_seconds() -> None:
     rules = many("  - {{name: r{0}, when: features.turn > {0}, then: {{use: small}}}}", 2000, "\n")
-    start = time.perf_counter()
+    start = time.process_time()
     snapshot = build({CATALOG: SHIPPED[CATALOG], "large.yaml": f"{HEAD}rules:\n{rules}\n"})
-    assert time.perf_counter() - start < 20  # measured: 1.8 s
+    assert time.process_time() - start < 20  # measured: 1.8 s
     assert snapshot.policy.name == "p"

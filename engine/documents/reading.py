@@ -36,6 +36,7 @@ MOST_CHARACTERS = 1_000_000
 MOST_DEPTH = 32
 MOST_VALUES = 250_000
 MOST_ALIASES = 100
+MOST_PROBLEMS = 1000
 
 _STYLES: dict[str | None, Style] = {"'": "single", '"': "double", "|": "literal", ">": "folded"}
 _INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
@@ -241,12 +242,19 @@ def _take_key(reader: _Reader, parent: _Open, node: Node, event: Event) -> None:
         return
     code, message, hint = wrong
     place = _mark(event) if node.style != "collection" else node.place
-    reader.problems.append(Problem(reader.file, *place, code, message, hint))
+    _tell(reader, Problem(reader.file, *place, code, message, hint))
     parent.skip = True
 
 
+def _tell(reader: _Reader, problem: Problem) -> None:
+    reader.problems.append(problem)
+    if len(reader.problems) >= MOST_PROBLEMS:
+        message = f"this is the {MOST_PROBLEMS:,}th mistake in how the file is written; the rest is not read"
+        raise _RefusedError(Problem(problem.file, problem.line, problem.column, "WV104", message))
+
+
 def _wrong_key(parent: _Open, node: Node) -> tuple[str, str, str] | None:
-    text = node.text
+    text, shown = node.text, node.text[:60]
     if node.style == "collection":
         return (
             "WV103",
@@ -260,11 +268,11 @@ def _wrong_key(parent: _Open, node: Node) -> tuple[str, str, str] | None:
         if text == "<<":
             return "WV106", "merge keys are not read here", "write the fields out"
         if not isinstance(node.value, str):
-            return "WV103", f"the key {text!r} is not text", f'write "{text}" in quotes'
+            return "WV103", f"the key {shown!r} is not text", f'write "{shown}" in quotes'
     if text in parent.node.children:
         first = parent.node.keys[text]
         hint = f"the first is on line {first.line}; keep one"
-        return "WV102", f"the key {text!r} is written twice", hint
+        return "WV102", f"the key {shown!r} is written twice", hint
     return None
 
 
@@ -272,7 +280,7 @@ def _aliased(reader: _Reader, event: AliasEvent) -> Node:
     name = event.anchor or ""
     node = reader.anchors.get(name)
     if node is None:
-        message = f"nothing above is named &{name}"
+        message = f"nothing above is named &{name[:60]}"
         raise _refusal(reader, event, "WV101", message, "put text that begins with '*' in quotes")
     reader.aliases += 1
     if reader.aliases > MOST_ALIASES:
@@ -318,7 +326,7 @@ def _resolve(reader: _Reader, node: Node) -> Any:
 
 def _not_a_number(reader: _Reader, node: Node, message: str) -> float:
     hint = "write a smaller number, or put it in quotes if it is meant as text"
-    reader.problems.append(Problem(reader.file, *node.place, "WV107", message, hint))
+    _tell(reader, Problem(reader.file, *node.place, "WV107", message, hint))
     return 0.0
 
 
@@ -327,8 +335,8 @@ def _refuse_tag(reader: _Reader, event: NodeEvent) -> None:
     if tag is None or tag == "!":
         return
     hint = "put a value that begins with '!' in quotes" if not tag.startswith("tag:yaml.org") else "remove it"
-    reader.problems.append(
-        Problem(reader.file, *_mark(event), "WV106", f"YAML reads {_short(tag)} as a type tag", hint)
+    _tell(
+        reader, Problem(reader.file, *_mark(event), "WV106", f"YAML reads {_short(tag)} as a type tag", hint)
     )
 
 

@@ -40,17 +40,15 @@ def test_very_many_rules_are_compared_in_part_and_in_time() -> None:
         f"  - {{name: r{n}, when: features.turn == {n} || features.messages == {n}, then: {{use: small}}}}\n"
         for n in range(count)
     )
-    start = time.perf_counter()
+    start = time.process_time()
     assert found(rules) == []
-    assert time.perf_counter() - start < 20  # measured: 2 s
+    assert time.process_time() - start < 20  # measured: 2 s
     assert reach.MOST_PAIRS // count < count
 
 
 VARIABLES = "variables: [{name: a, expr: features.turn}, {name: b, expr: variables.a + 1}]\n"
 PLAN = "plans: {p: {steps: [small, mid], escalate: {when: variables.b > 1}}}\n"
-LEARNER = (
-    "learners: {l: {algorithm: beta, signature: [features.phase], explore: {rate: 0.1, when: variables.b > 1}}}\n"
-)
+LEARNER = "learners: {l: {algorithm: beta, signature: [features.phase], explore: {rate: 0.1, when: variables.b > 1}}}\n"
 CATALOG = shipped_text("policies/catalog.yaml")
 
 

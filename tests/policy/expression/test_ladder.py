@@ -199,9 +199,9 @@ def test_a_ladder_can_be_compiled_elsewhere_and_loaded_quickly(vocabulary: Vocab
     ]
     climb = ladder(vocabulary, rules, {"task": "features.phase", "slow": "features.anything[1]"}, guards=(0,))
     packed = pickle.dumps(climb)
-    started = time.perf_counter()
+    started = time.process_time()
     loaded = pickle.loads(packed)
-    assert time.perf_counter() - started < 0.1
+    assert time.process_time() - started < 0.1
     assert loaded(inputs) == climb(inputs) == Match(303, ((2, "division by zero"),))
     assert loaded({**inputs, "features": {}}) == climb({**inputs, "features": {}})
     assert loaded.rungs[3].expression.explain(with_variables(loaded.variables, inputs))["features.turn"] == 0

@@ -67,13 +67,13 @@ HOSTILE = {
 def test_hostile_text_is_answered_quickly(text: str, vocabulary: Vocabulary, inputs: dict[str, Any]) -> None:
     parse("true")  # the first parse loads the grammar
     inputs["features"]["language"] = "a" * 5000 + "!"
-    started = time.perf_counter()
+    started = time.process_time()
     expression, complaints = compile_expression(text, vocabulary)
     assert (expression is None) is any(each.severity == "error" for each in complaints)
     if expression is not None:
         with contextlib.suppress(EvaluationError):
             expression.evaluate(inputs)
-    assert time.perf_counter() - started < 2
+    assert time.process_time() - started < 2
     assert all(len(each.message) < 300 for each in complaints)
 
 
