@@ -168,7 +168,7 @@ def recorded(path: Path, **changes: Any) -> None:
                     Loss("tools[2].strict", "no way to say it"),
                     Loss("max_tokens", "lowered", "converted"),
                 ),
-            )  # fmt: skip
+            )
         )
         await journal.close()
 

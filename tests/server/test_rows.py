@@ -11,7 +11,7 @@ def again(table: Table, event: object) -> object:
 
 def test_what_becomes_a_row_comes_back_as_it_was() -> None:
     steps = (StepRun("a", 0.5, 0.25, accepted=False), StepRun("b", 0.5, score=0.75))
-    lesson = Lesson("o", 1.0, "picker", "x/y", steps, None, 0.5, "ann", {"n": 1.5}, (3, 4), 0.25)
+    lesson = Lesson("o", 1.0, "picker", "x/y", steps, None, 0.5, "ann", 0.1, {"n": 1.5}, (3, 4), 0.25)
     outcome = Outcome("o", 2.0, session="s", rating=-0.5, labels={"ci": "main"}, remarks=("late",))
     result = Result(
         "d", 3.0, 200, "m", "e", 1, None, Usage(1, 2), 0.5, 1.0, None, dropped=(Loss("top_k", ""),)
