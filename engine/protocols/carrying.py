@@ -20,6 +20,7 @@ from engine.core.conversation import (
     Part,
     Request,
     Text,
+    Tool,
     ToolResult,
     Tuning,
 )
@@ -91,15 +92,39 @@ def _lost(probe: Probe, protocol: Protocol, model: Model, model_id: str, lossy: 
 def fragile(request: Request) -> Request | None:
     """The request with nothing in it but what some model cannot be given, each in its place; None where there is
     nothing of the kind."""
-    system = _kept(request.system)
-    messages = [_kept(message.parts) for message in request.messages]
-    tools = any(tool.kind != "function" for tool in request.tools)
-    if not tools and system is None and all(parts is None for parts in messages):
+    own = any(tool.kind != "function" for tool in request.tools)
+    messages = any(_breaks(one.parts) for one in request.messages)
+    if not own and not messages and not _breaks(request.system):
         return None
-    emptied = (
-        Message(message.role, parts or ()) for message, parts in zip(request.messages, messages, strict=True)
+    return replace(
+        request,
+        system=_kept(request.system) or (),
+        messages=tuple(map(_emptied_message, request.messages)) if messages else (),
+        tools=tuple(map(_bare, request.tools)) if own else (),
+        tuning=Tuning(),
+        body={},
     )
-    return replace(request, system=system or (), messages=tuple(emptied), tuning=Tuning(), body={})
+
+
+def _emptied_message(message: Message) -> Message:
+    return Message(message.role, _kept(message.parts) or ())
+
+
+def _bare(tool: Tool) -> Tool:
+    """A function is in the way of nobody; its place and that it is there is all that counts."""
+    return Tool(tool.name) if tool.kind == "function" else tool
+
+
+def _breaks(parts: tuple[Part, ...]) -> bool:
+    """Whether any of these is fragile; asked of every part of every request, so it is a plain loop."""
+    for part in parts:
+        kind = type(part)
+        if kind is ToolResult:
+            if _breaks(part.parts):  # type: ignore[union-attr]  # the line above says which it is
+                return True
+        elif kind in _FRAGILE:
+            return True
+    return False
 
 
 def _kept(parts: tuple[Part, ...]) -> tuple[Part, ...] | None:

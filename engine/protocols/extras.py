@@ -37,6 +37,13 @@ def add_extras(body: dict[str, Any], request: Request, names: WireMap, losses: l
             losses.append(Loss(field, f"only {request.protocol} knows it"))
 
 
+def nearest(asked: str, given: str, losses: list[Loss]) -> str:
+    """The effort that is given; another one than was asked for is told."""
+    if asked and given and given != asked:
+        losses.append(Loss("effort", f"the model knows {given}, not {asked}", "converted"))
+    return given
+
+
 def no_such_tool(tool: Tool, path: str, alone: bool) -> Loss:
     """A tool of one vendor's is lost. One that would have run there was an offer, which most requests never take
     up; one that the client runs is part of the work, and so is one that is offered `alone`."""

@@ -124,7 +124,9 @@ class StreamReader(ABC):
 
 def malformed(error: Exception) -> Fault:
     detail = f"{type(error).__name__}: {error}"
-    return Fault("server_error", "the provider's stream is malformed", 502, "provider", MALFORMED, detail=detail)
+    return Fault(
+        "server_error", "the provider's stream is malformed", 502, "provider", MALFORMED, detail=detail
+    )
 
 
 def hung_up() -> Fault:

@@ -6,7 +6,7 @@ is all that is left of a thought where nothing is stored; a stored reply and a c
 conversation itself, and nobody else has them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -44,20 +44,22 @@ def _stored(request: Request) -> Tie | None:
 
 
 def _compacted(request: Request) -> Tie | None:
-    for path, part in _placed(request):
-        if isinstance(part, Opaque) and part.kind in COMPACTED:
-            return Tie(
-                part.sealed.origin, path, f"a {part.kind} is read only by the provider that made it", True
-            )
+    for at, message in enumerate(request.messages):
+        for place, part in enumerate(message.parts):
+            if type(part) is Opaque and part.kind in COMPACTED:
+                what = f"a {part.kind} is read only by the provider that made it"
+                return Tie(part.sealed.origin, f"messages.{at}.content.{place}", what, True)
     return None
 
 
 def _encrypted(request: Request) -> Tie | None:
     if request.protocol != RESPONSES or keeps_replies(request.body):
         return None
-    for path, part in _placed(request):
-        if isinstance(part, Thinking) and _signed(part, RESPONSES, "encrypted_content"):
-            return Tie(RESPONSES, path, "encrypted reasoning is read only by the provider that wrote it")
+    for at, message in enumerate(request.messages):
+        for place, part in enumerate(message.parts):
+            if type(part) is Thinking and _signed(part, RESPONSES, "encrypted_content"):
+                what = "encrypted reasoning is read only by the provider that wrote it"
+                return Tie(RESPONSES, f"messages.{at}.content.{place}", what)
     return None
 
 
@@ -82,12 +84,6 @@ def _open_loop(request: Request) -> Tie | None:
         elif message.role == "assistant":
             return None
     return None
-
-
-def _placed(request: Request) -> Iterator[tuple[str, Part]]:
-    for at, message in enumerate(request.messages):
-        for place, part in enumerate(message.parts):
-            yield f"messages.{at}.content.{place}", part
 
 
 def _signed(part: Thinking, origin: str, field: str) -> bool:

@@ -23,7 +23,7 @@ from engine.core.conversation import (
 from engine.protocols.anthropic_messages.blocks import ORIGIN, write_block
 from engine.protocols.anthropic_messages.reading import NAMES
 from engine.protocols.anthropic_messages.thinking import Plan, in_unsigned_loop, plan
-from engine.protocols.extras import add_extras, no_such_tool
+from engine.protocols.extras import add_extras, nearest, no_such_tool
 from engine.protocols.sealing import opened, report_foreign
 from engine.protocols.shape import Encoded
 from engine.protocols.turns import in_turns
@@ -216,5 +216,5 @@ def _add_reasoning(
     if chosen.thinking is not None:
         body["thinking"] = chosen.thinking
     if chosen.effort:
-        body["output_config"] = {"effort": chosen.effort}
+        body["output_config"] = {"effort": nearest(wanted.effort, chosen.effort, losses)}
     return chosen.thinks

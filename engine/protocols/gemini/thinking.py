@@ -6,6 +6,7 @@ from typing import Any
 
 from engine.core.catalog import Model
 from engine.core.conversation import Loss, Reasoning
+from engine.protocols.extras import nearest
 from engine.protocols.gemini.reading import NAMES
 
 _LARGEST, _LARGEST_OF_PRO = 24_576, 32_768
@@ -50,7 +51,7 @@ def _config(wanted: Reasoning, model: Model, model_id: str, losses: list[Loss]) 
     if levels:
         if not effort and wanted.budget_tokens is not None:
             effort = NAMES.effort_of(wanted.budget_tokens)
-        level = {"thinkingLevel": _level(effort, model_id)} if effort else {}
+        level = {"thinkingLevel": nearest(wanted.effort, _level(effort, model_id), losses)} if effort else {}
         return {"includeThoughts": True, **level}
     budget = wanted.budget_tokens
     if budget is None and effort:

@@ -67,7 +67,9 @@ def _fit_effort(
     losses: list[Loss],
 ) -> list[str]:
     sent = body.get("reasoning_effort")
-    fitting = effort_for(Reasoning(effort=effort or str(sent)), model, model_id, losses)
+    told: list[Loss] = []
+    fitting = effort_for(Reasoning(effort=effort or str(sent)), model, model_id, told)
+    losses += [loss for loss in told if loss.path != "effort"]  # which the edit says
     if not fitting:
         return ["reasoning_effort"] if sent is not None else []
     if fitting != sent:

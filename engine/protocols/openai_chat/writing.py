@@ -20,7 +20,7 @@ from engine.core.conversation import (
     ToolChoice,
     ToolResult,
 )
-from engine.protocols.extras import add_extras, no_such_tool
+from engine.protocols.extras import add_extras, nearest, no_such_tool
 from engine.protocols.mapping import Manner
 from engine.protocols.openai_chat.parts import ORIGIN, write_call, write_part, write_reasoning
 from engine.protocols.openai_chat.reading import NAMES
@@ -358,5 +358,5 @@ def effort_for(wanted: Reasoning, model: Model, model_id: str, losses: list[Loss
     if not effort and wanted.budget_tokens is not None:
         effort = NAMES.effort_of(wanted.budget_tokens)
     if effort in ("xhigh", "max") and NAMES.is_model("xhigh", model_id):
-        return "xhigh"
-    return NAMES.efforts.get(effort, "high") if effort else ""
+        return nearest(wanted.effort, "xhigh", losses)
+    return nearest(wanted.effort, NAMES.efforts.get(effort, "high"), losses) if effort else ""

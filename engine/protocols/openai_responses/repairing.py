@@ -58,7 +58,9 @@ def _fit_reasoning(
     wanted = effort or asked.get("effort")
     if not isinstance(wanted, str):
         return ()
-    fitting = effort_for(Reasoning(effort=wanted), model, model_id, losses)
+    told: list[Loss] = []
+    fitting = effort_for(Reasoning(effort=wanted), model, model_id, told)
+    losses += [loss for loss in told if loss.path != "effort"]  # which the edit says
     fitted = {key: value for key, value in asked.items() if key != "effort"}
     if fitting:
         fitted["effort"] = fitting

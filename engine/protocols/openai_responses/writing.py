@@ -22,7 +22,7 @@ from engine.core.conversation import (
     ToolChoice,
     ToolResult,
 )
-from engine.protocols.extras import add_extras
+from engine.protocols.extras import add_extras, nearest
 from engine.protocols.openai_responses.content import is_refusal, own_fields, write_part
 from engine.protocols.openai_responses.items import write_call, write_reasoning
 from engine.protocols.openai_responses.names import NAMES, ORIGIN
@@ -294,5 +294,5 @@ def effort_for(wanted: Reasoning, model: Model, model_id: str, losses: list[Loss
     if not effort and wanted.mode in ("enabled", "adaptive"):
         effort = "medium"
     if effort in ("xhigh", "max") and NAMES.is_model("xhigh", model_id):
-        return "xhigh"
-    return NAMES.efforts.get(effort, "high") if effort else ""
+        return nearest(wanted.effort, "xhigh", losses)
+    return nearest(wanted.effort, NAMES.efforts.get(effort, "high"), losses) if effort else ""

@@ -183,3 +183,19 @@ def test_a_tools_input_that_nests_too_deeply_is_told_with_its_place() -> None:
     body = {"model": "m", "max_tokens": 9, "messages": [{"role": "assistant", "content": [call]}]}
     with pytest.raises(RequestError, match=r"messages\.0\.content\.0\.input: "):
         PROTOCOLS["anthropic-messages"].read_request(body, b"")
+
+
+@pytest.mark.parametrize("provider", ["openai-chat", "openai-responses", "gemini"])
+def test_an_effort_that_a_model_does_not_know_becomes_the_nearest_and_is_told(
+    provider: str, model: Model
+) -> None:  # W38
+    body = {
+        "model": "m",
+        "max_tokens": 9999,
+        "messages": [{"role": "user", "content": "hi"}],
+        "output_config": {"effort": "max"},
+        "thinking": {"type": "adaptive"},
+    }
+    request = PROTOCOLS["anthropic-messages"].read_request(body, orjson.dumps(body))
+    out = outbound(request, PROTOCOLS[provider], model, MODELS[provider], "")
+    assert ("effort", "converted") in {(loss.path, loss.fate) for loss in out.losses}
