@@ -6,6 +6,7 @@ prices and abilities the simulator makes up; the figures show the mechanics, not
 """
 
 import asyncio
+import re
 import tempfile
 import time
 from collections import Counter
@@ -185,9 +186,8 @@ async def _post(stage: Stage, path: str, headers: Mapping[str, str], content: by
 async def _edit_policy(stage: Stage) -> tuple[str, str]:
     before = stage.engine.policies.snapshot.fingerprint
     text = stage.policy.read_text()
-    stage.policy.write_text(
-        text.replace("rules:\n", NEW_RULE, 1).replace("  coverage: {rules: 100}\n", "", 1)
-    )
+    uncovered = re.sub("^  coverage: .*\n", "", text, count=1, flags=re.MULTILINE)
+    stage.policy.write_text(uncovered.replace("rules:\n", NEW_RULE, 1))
     await _until(lambda: stage.engine.policies.snapshot.fingerprint != before)
     return before, stage.engine.policies.snapshot.fingerprint
 
