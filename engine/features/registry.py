@@ -7,6 +7,7 @@ Features are total: each has a value for every request, so policies need no `has
 from collections.abc import Callable
 
 from engine.core.catalog import Model
+from engine.features.history import NEUTRAL
 from engine.features.survey import Survey
 
 FeatureValue = str | int | float | bool
@@ -15,11 +16,14 @@ BUCKETS = ((8_000, "small"), (32_000, "medium"), (120_000, "large"))  # up to an
 
 
 def features(survey: Survey, requested: Model | None) -> dict[str, FeatureValue]:
-    """All features of a request. `requested` is the catalog's model for the name the client sent, if it has one."""
+    """All features of a request. `requested` is the catalog's model for the name the client sent, if it has one.
+
+    A request alone tells nothing of calls gone by; the running engine puts in what its `History` knows."""
     values = {name: feature(survey) for name, feature in FEATURES.items()}
     if requested is not None:
         values["requested_model"] = requested.name
     values["requested_tier"] = requested_tier(requested)
+    values.update(NEUTRAL)
     return values
 
 

@@ -16,6 +16,7 @@ from engine.core.decision import Decision, Result
 from engine.core.errors import RequestError
 from engine.core.lineage import Lineage, Lineages
 from engine.core.ports import Pin, PinStore
+from engine.features import History
 from engine.protocols.shape import Protocol
 from engine.protocols.ties import RESPONSES, keeps_replies
 from engine.rollout import Trial, trial_of
@@ -72,12 +73,15 @@ class Engine:
     started: float = field(default_factory=time.time)
     running: int = 0  # requests under way
     draining: bool = False
-    malformed: Counter[str] = field(default_factory=Counter)  # by endpoint: answers that were none of its protocol
+    malformed: Counter[str] = field(
+        default_factory=Counter
+    )  # by endpoint: answers that were none of its protocol
     ids: Ids = field(default_factory=Ids)
     lineages: Lineages = field(default_factory=MemoryLineages)
     health: Health = field(default_factory=Health)
     balance: Balance = field(default_factory=Balance)
     tasks: TaskBook = field(default_factory=TaskBook)
+    history: History = field(default_factory=History)  # how calls went lately
     trial: Trial | None = None  # of the snapshot that last decided; ask `current_trial`
     chores: set[asyncio.Task[None]] = field(default_factory=set)  # work beside requests, under way
 
@@ -114,6 +118,7 @@ async def decide(
     facts = await aside(raw, _read, protocol, raw, headers, told, snapshot)
     request = facts.request
     now = time.time()
+    facts = _with_history(facts, engine.history, now)
     alone = turn.Moment(
         id=engine.ids.new(now),
         now=now,
@@ -128,6 +133,12 @@ async def decide(
         return Decided(request, facts, turn.decide(facts, snapshot, alone), snapshot)
     tried = rollout.decide(trial, facts, lambda read: replace(alone, pin=_pin(engine, read, now)))
     return Decided(request, tried.facts, tried.decision, tried.snapshot, trial, tried)
+
+
+def _with_history(facts: turn.Facts, history: History, now: float) -> turn.Facts:
+    """The same facts, with what is known of calls like this one."""
+    features = facts.inputs["features"]
+    return replace(facts, inputs={**facts.inputs, "features": {**features, **history.recent(features, now)}})
 
 
 def _read(
@@ -189,6 +200,7 @@ def conclude(engine: Engine, decided: Decided, result: Result, reply: str = "") 
     """Keep how a request ended and who may read what is sealed in its answer, and count it for the policy that
     decided it. `reply` is the provider's name of the answer, where the client was told it."""
     engine.journal.record(result)
+    engine.history.answered(decided.decision.features, result)
     _put_lineage(engine, decided, result, reply)
     if decided.trial is not None and decided.tried is not None:
         _log_stop(engine, decided.trial, decided.trial.record(decided.tried.arm, result))

@@ -101,6 +101,9 @@ async def tell(
         else ()
     )
     settled = await engine.learners.take(outcome, lessons)
+    if settled.new and outcome.worth is not None:
+        worked = await engine.journal.decision(decisions[-1].id)
+        engine.history.judged(worked.features if worked is not None else {}, outcome.worth, outcome.at)
     _log(engine, settled, len(decisions))
     return settled
 

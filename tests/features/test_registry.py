@@ -10,6 +10,7 @@ from engine.core.conversation import Message, Request, Text, Tuning
 from engine.documents import shipped_json, shipped_yaml
 from engine.features import FEATURES, features, hints, survey
 from engine.features.hints import HINTS
+from engine.features.history import NEUTRAL
 from engine.features.registry import requested_tier
 
 SCHEMA: dict[str, Any] = shipped_json("schemas/input.v1.schema.json")
@@ -32,7 +33,7 @@ def test_the_schema_is_a_valid_schema() -> None:
 
 
 def test_the_schema_names_exactly_the_features_there_are_all_of_them_required() -> None:
-    names = {*FEATURES, "requested_tier"}
+    names = {*FEATURES, "requested_tier", *NEUTRAL}
     assert set(PROPERTIES["features"]["properties"]) == names
     assert set(PROPERTIES["features"]["required"]) == names
     assert set(features(survey(REQUEST, {}), None)) == names

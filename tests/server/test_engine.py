@@ -71,3 +71,24 @@ def test_a_session_that_is_served_is_remembered_beyond_its_pin(house: Any) -> No
             assert (lineage.model, lineage.since) == ("opus", 0)
 
     run(play())
+
+
+def test_how_calls_went_lately_is_told_of_the_next_one(house: Any) -> None:
+    async def play() -> None:
+        async with house() as it:
+            first, second = await it.ask("hi"), await it.ask("hi")
+            assert (first.status_code, second.status_code) == (200, 200)
+            before, after = [await _features(it, reply) for reply in (first, second)]
+            assert before["recent_latency_seconds"] == 0.0
+            assert after["recent_latency_seconds"] > 0.0
+            assert (after["recent_failure_rate"], after["latency_sensitive"]) == (0.0, False)
+            told = {"decision": second.headers["x-weave-decision"], "tests_passed": 1}
+            assert (await it.client.post("/v1/outcomes", json=told)).status_code == 200
+            third = await _features(it, await it.ask("hi"))
+            assert third["recent_outcome"] == pytest.approx(1.0, abs=0.01)
+
+    run(play())
+
+
+async def _features(it: Any, reply: Any) -> Any:
+    return (await it.engine.journal.decision(reply.headers["x-weave-decision"])).features
