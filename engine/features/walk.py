@@ -174,7 +174,12 @@ class Walk:
         for message in messages:
             role = message.role
             if role == "user":
-                self._user(message.parts)
+                parts = message.parts
+                if len(parts) == 1 and isinstance(part := parts[0], ToolResult):
+                    self.loop_open = True
+                    self._result(part)
+                else:
+                    self._user(parts)
             elif role == "assistant":
                 self._assistant(message.parts)
             else:
