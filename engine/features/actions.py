@@ -29,7 +29,7 @@ PATH = re.compile(
 )
 PATCHED = re.compile(r"\*\*\* (?:Update|Add|Delete) File: ([^\\\n\"]{1,300})")
 COMMAND = re.compile(
-    r'"(?:command|cmd|script|input)"\s*:\s*'
+    r'(?:"(?:command|cmd|script|input)"|\bcmd)\s*:\s*'
     r'(?:\[\s*(?:"(?:/bin/)?(?:ba|z)?sh"\s*,\s*"-l?c"\s*,\s*)?)?"((?:[^"\\]++|\\.)*+)'
 )
 # Into a file of the work: logs and scratch files are no edits.

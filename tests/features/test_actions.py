@@ -48,6 +48,11 @@ def test_the_path_of_an_edit_is_found_where_arguments_begin_or_end(arguments: st
     assert read_action("edit", arguments) == Action("edit", path, edits=True)
 
 
+def test_a_command_may_stand_in_a_script_that_calls_a_tool() -> None:
+    script = 'const r = await tools.exec_command({cmd: "cd /r && pytest -q"});\ntext(r.output);\n'
+    assert read_action("shell", script).kind == "test"
+
+
 def test_a_shell_may_take_its_command_as_a_list() -> None:
     action = read_action("shell", '{"command": ["bash", "-lc", "ls"]}')
     assert (action.command, action.kind) == ("ls", "read")
