@@ -48,7 +48,7 @@ def _fields(names: str) -> frozenset[str]:
 
 VENDORS: Mapping[str, Vendor] = {
     "deepseek": Vendor(
-        parts=("text",), formats=("text", "json_object"), stops=16, strict_tools=False,
+        parts=("text",), formats=("text", "json_object"), stops=16,
         thinking_choices=("auto", "none"),
     ),
     "glm": Vendor(

@@ -38,7 +38,7 @@ NAMED: Json = {"type": "function", "function": {"name": "Read"}}
 
 REFUSED: list[tuple[str, Json, str]] = [
     ("deepseek", {"response_format": SCHEMA}, "response_format"),
-    ("deepseek", {"tools": [tool(strict=True)]}, "strict"),
+    ("glm", {"tools": [tool(strict=True)]}, "strict"),
     ("deepseek", {"thinking": {"type": "enabled"}, "tools": [tool()], "tool_choice": "required"}, "tool_choice"),
     ("deepseek", {"stop": [str(n) for n in range(17)]}, "stop"),
     ("glm", {"seed": 1}, "seed"),

@@ -105,7 +105,7 @@ def _read_call(block: Json, path: str) -> ToolCall:
     try:
         text = wire.dumps(arguments).decode() if arguments else "{}"
     except ValueError as error:
-        raise RequestError(f"{path}.input: {error}") from error
+        raise RequestError(f"{path}.input nests too deeply to be sent on: {error}") from error
     return ToolCall(
         string(block, "id", path, ""),
         string(block, "name", path),

@@ -93,7 +93,7 @@ def test_the_last_usage_counts(read_stream: ReadStream) -> None:  # G31, G41
         (b'data: {"cand\r\n\r\n', "server_error"),
         (b"data: 7\r\n\r\n", "server_error"),
         (b'data: {"candidates":[{"finishReason":"MALFORMED_FUNCTION_CALL"}]}\r\n\r\n', "server_error"),
-        (b"<html>no</html>", "connection"),
+        (b"<html>no</html>", "server_error"),
     ],
 )
 def test_a_stream_that_fails_is_a_fault(read_stream: ReadStream, stream: bytes, kind: str) -> None:

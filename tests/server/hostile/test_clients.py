@@ -134,7 +134,7 @@ def test_a_call_that_nests_too_deeply_is_refused(scene: Opening, path: str) -> N
         async with scene(OK) as it:
             reply = await it.client.post(path, content=body, headers={"anthropic-version": "2023-06-01"})
             assert reply.status_code == 400, reply.text
-            assert "cannot be read" in reply.json()["error"]["message"]
+            assert "messages.0.content.0.input nests too deeply" in reply.json()["error"]["message"]
 
     run(play())
 
