@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint types unit bench learning differential reference lock clean
+.PHONY: install demo test lint types unit bench learning differential fuzz reference lock clean
 
 install: .venv/installed
 
@@ -35,6 +35,7 @@ bench: install
 
 # What learning earns on real outcomes, over ten seeds: some minutes. WEAVE_OUTCOMES names the table of first prompts.
 learning: install
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-bench.lock
 	$(BIN)/python tests/benchmarks/learning.py --json
 
 # The CEL engine against the reference, 20,000 random expressions: some minutes.
@@ -44,6 +45,10 @@ differential: install
 # The tables of the policy reference, from the schemas, the checker and its cases.
 reference: install
 	$(BIN)/python -m tests.policy.reference
+
+# Random conversations and streams through every protocol, other ones each time: some minutes.
+fuzz: install
+	WEAVE_FUZZ_EXAMPLES=3000 $(BIN)/python -m pytest tests/protocols/oracles -k random
 
 # Writes the lock again. Addresses of package indexes stay out of it.
 lock:
