@@ -32,7 +32,7 @@ from engine.protocols.anthropic_messages.reply import (
 )
 from engine.protocols.faults import fault_in_stream
 from engine.protocols.fields import Json, a_string, an_object, leftover, maybe_list, string
-from engine.protocols.sealing import opened, report_foreign, seal, to_signature
+from engine.protocols.sealing import from_signature, is_ours, opened, report_foreign, seal, to_signature
 from engine.protocols.shape import ReplyContext
 from engine.protocols.sse import frame
 from engine.protocols.streams import ReaderTap, StreamReader, hung_up
@@ -168,7 +168,10 @@ class EventReader(StreamReader):
         if block.arguments and self.skip is None:
             # A hosted tool's input: whoever replays the block needs it whole. A tap has not read all of it.
             block.sealed["input"] = wire.loads("".join(block.arguments))
-        events.append(PartClosed(block.index, seal(ORIGIN, block.sealed)))
+        signature = block.sealed.get("signature") or ""
+        ours = block.kind == "thinking" and is_ours(signature)  # there is another engine behind this one
+        sealed = from_signature(signature) if ours else seal(ORIGIN, block.sealed)
+        events.append(PartClosed(block.index, sealed))
 
     def _note_end(self, event: Json) -> None:
         delta = an_object(event.get("delta") or {}, "delta")

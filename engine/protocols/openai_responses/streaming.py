@@ -24,8 +24,8 @@ from engine.protocols.openai_responses.items import (
     call_seal,
     message_fields,
     read_call,
+    read_reasoning,
     reasoning_seal,
-    reasoning_text,
     with_message,
 )
 from engine.protocols.openai_responses.names import NAMES, ORIGIN
@@ -172,8 +172,9 @@ class EventReader(StreamReader):
                 events.append(PartGrew(part.index, '"}'))
                 sealed = call_seal(done, kind)
             case "reasoning":
-                self._grow_rest(part, reasoning_text(done), events)
-                sealed = reasoning_seal(done)
+                whole = read_reasoning(done, "item")
+                self._grow_rest(part, whole.text, events)
+                sealed = whole.sealed
             case _:
                 sealed = Sealed(ORIGIN, done)
         self._close(part, sealed, events)
