@@ -88,7 +88,9 @@ def has_content(event: Event) -> bool:
         case Text(text=text):
             return text != ""
         case Thinking(text=text, sealed=sealed):
-            return text != "" or (sealed is not None and sealed.data.keys() != {"id"})  # an id is no thought yet
+            return text != "" or (
+                sealed is not None and sealed.data.keys() != {"id"}
+            )  # an id is no thought yet
         case _:
             return True
 

@@ -86,6 +86,10 @@ def _check_lengths(page: Page) -> Iterator[Problem]:
         (("limits", "deadline"), page.section("limits").get("deadline")),
         (("reuse", "for"), page.section("reuse").get("for")),
     ]
+    breaker = page.section("failover").get("breaker") or {}
+    places += [
+        (("failover", "breaker", key), breaker.get(key)) for key in ("slower_than", "window", "cooldown")
+    ]
     places += [(("budgets", index, "window"), item.get("window")) for index, item in page.items("budgets")]
     for path, value in places:
         if value is not None and not seconds(value):

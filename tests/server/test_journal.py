@@ -83,7 +83,9 @@ OUTCOME = Outcome("o1", 1003.0, session="s1", tests_failed=2, rating=-0.5, label
 
 def lesson(model: str = "haiku", score: float = 1.0, outcome: str = "o1") -> Lesson:
     steps = (StepRun("opus", 0.5, 0.25, accepted=False), StepRun(model, 0.5))
-    return Lesson(outcome, 1003.0, "picker", "execute", steps, score, 0.25, "ann", 0.1, {"x": 1.5}, (1, 7), 0.5)
+    return Lesson(
+        outcome, 1003.0, "picker", "execute", steps, score, 0.25, "ann", 0.1, {"x": 1.5}, (1, 7), 0.5
+    )
 
 
 def with_journal(use: Callable[[Journal], Awaitable[T]], path: str | Path = ":memory:") -> T:
