@@ -58,10 +58,7 @@ class Forwarding:
         self._tap = protocol.tap()
         self._frames = WholeFrames()
         self._filter = UsageFilter() if withhold_usage else None
-
-    @property
-    def content_started(self) -> bool:
-        return self._tap.content_started
+        self.content_started = False
 
     @property
     def ended(self) -> bool:
@@ -91,6 +88,7 @@ class Forwarding:
         self._tap.feed(chunk)
         if self._tap.unreadable:
             return b""  # what the engine cannot read its client cannot either; `close` says so in words
+        self.content_started = self._tap.content_started
         whole = self._frames.feed(chunk)
         return self._filter.feed(whole) if self._filter else whole
 

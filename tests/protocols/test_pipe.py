@@ -112,3 +112,17 @@ def test_what_is_handed_on_as_it_is_loses_nothing(write_stream: WriteStream, con
     one = pipe(chat, chat, context, False)
     one.feed(write_stream(chat, list(unfold(REPLY)), context))
     assert one.losses == ()
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS.values(), ids=list(PROTOCOLS))
+def test_content_that_was_never_handed_on_is_no_content(
+    protocol: Protocol, context: ReplyContext, write_stream: WriteStream
+) -> None:
+    # All of it comes in one piece and cannot be read: another model may still answer.
+    reply = Reply("r", "m", (Text("so"),), Stop("end_turn"), Usage(3, 2))
+    stream = write_stream(protocol, list(unfold(reply)), context)
+    middle = stream.rindex(b"data: ") if protocol.name != "openai-chat" else stream.index(b'data: {"id"', 20)
+    way = pipe(protocol, protocol, context, withhold_usage=False)
+    assert way.feed(stream[:middle] + b"data: {oops\n\n") == b""
+    assert way.fault is not None
+    assert not way.content_started
