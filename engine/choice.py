@@ -78,11 +78,12 @@ def _learned(
     """What the gate lets through: a cheaper model or plan the learner is sure of, else the one it is compared
     with."""
     learner = bench.policy.learners[action.by]
-    against = _option(learner.against, requested, pool, bench)
     steps: dict[tuple[str, ...], Option] = {}
-    for option in (*(_option(name, requested, pool, bench) for name in action.choose), against):
+    meant: dict[str, str] = {}
+    for name in (*action.choose, learner.against):
+        option = _option(name, meant, requested, pool, bench)
         steps.setdefault(option.steps, option)
-    against = steps[against.steps]
+    against = steps[option.steps]
     task = task_of(learner, inputs, words)
     models = bench.catalog.models
     usd = {
@@ -100,14 +101,17 @@ def _learned(
     return Choice(models[gate.model], gate.source, gate.reason, gate, plan, task=task)
 
 
-def _option(name: str, requested: Model | None, pool: Pool, bench: Bench) -> Option:
+def _option(name: str, meant: dict[str, str], requested: Model | None, pool: Pool, bench: Bench) -> Option:
     """A name of a rule's `choose` as the models it comes to for this request, each once. A step that nobody of its
-    tier can do is done by the nearest that can, so a plan may come to a single model."""
+    tier can do is done by the nearest that can, so a plan may come to a single model. `meant` remembers what names
+    come to."""
     plan = bench.policy.plans.get(name)
-    steps = dict.fromkeys(
-        named(step, requested, pool, bench.catalog).name for step in (plan.steps if plan else (name,))
-    )
-    return Option(plan.name if plan else next(iter(steps)), tuple(steps))
+    steps = plan.steps if plan else (name,)
+    for step in steps:
+        if step not in meant:
+            meant[step] = named(step, requested, pool, bench.catalog).name
+    models = tuple(dict.fromkeys([meant[step] for step in steps]))
+    return Option(plan.name if plan else models[0], models)
 
 
 def _capped(choice: Choice, inputs: Inputs, requested: Model | None, pool: Pool) -> Choice:
