@@ -71,7 +71,7 @@ def agent_tasks() -> list[AgentTask]:
 class Settings:
     """What a line of the table is measured at."""
 
-    margin: float = 0.02
+    margin: float = 0.03
     min_samples: int = 20
     explore: float = 0.2
     loss: float = 0.05

@@ -27,7 +27,7 @@ def test_an_outcome_told_today_changes_a_decision_tomorrow_also_after_a_restart(
     """Two models earn their record on one kind of task; then the cheaper one is trusted with it."""
 
     def eager(policy: str) -> str:
-        return policy.replace("margin: 0.02", "margin: 0.1").replace(
+        return policy.replace("margin: 0.03", "margin: 0.1").replace(
             "explore: {rate: 0.2", "explore: {rate: 0"
         )
 
