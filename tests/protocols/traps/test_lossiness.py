@@ -181,7 +181,7 @@ def test_a_tools_input_that_nests_too_deeply_is_told_with_its_place() -> None:
         deep = {"a": deep}
     call = {"type": "tool_use", "id": "t", "name": "Read", "input": deep}
     body = {"model": "m", "max_tokens": 9, "messages": [{"role": "assistant", "content": [call]}]}
-    with pytest.raises(RequestError, match=r"messages\.0\.content\.0\.input: "):
+    with pytest.raises(RequestError, match=r"messages\.0\.content\.0\.input nests"):
         PROTOCOLS["anthropic-messages"].read_request(body, b"")
 
 
