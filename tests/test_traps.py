@@ -156,7 +156,9 @@ def in_file(lines: list[str]) -> Iterator[tuple[str, str]]:
 
 def _outside(lines: list[str], number: int) -> bool:
     """Whether a line belongs to no test by where it stands, but to the next one."""
-    if TEST.match(lines[number]) or lines[number].startswith(") ->"):  # a test's head, on one line or on several
+    if TEST.match(lines[number]) or lines[number].startswith(
+        ") ->"
+    ):  # a test's head, on one line or on several
         return False
     return not lines[number].startswith((" ", "\t")) or _in_table(lines, number)
 
