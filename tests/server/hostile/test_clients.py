@@ -186,7 +186,7 @@ def test_a_path_with_a_slash_too_many_is_not_redirected_to_whatever_host_was_nam
 def test_a_request_of_a_hundred_thousand_messages_does_not_stop_the_others(
     scene: Opening, chat: bool
 ) -> None:
-    """Measured with 300,000: the loop stood still for 2 to 7 seconds."""
+    """Measured with 300,000: the loop stood still for 2 to 7 seconds. The bound leaves room for a busy machine."""
     one = {"role": "user", "content": [{"type": "text", "text": "a"}]}
     fields: dict[str, Any] = {"model": "claude-x", "max_tokens": 1, "messages": [one] * 100_000}
     longest = 0.0
@@ -208,7 +208,7 @@ def test_a_request_of_a_hundred_thousand_messages_does_not_stop_the_others(
             assert reply.status_code in (200, 400), reply.text[:300]
 
     run(play(), seconds=60)
-    assert longest < 0.7
+    assert longest < 1.5
 
 
 def test_a_stream_that_outlasts_the_drain_is_told_so_and_written_down(
