@@ -28,13 +28,13 @@ def events(text: str) -> list[dict[str, Any]]:
     ]
 
 
-async def logged(house: Any, event: str) -> list[dict[str, Any]]:
-    """The lines of one event, once there are any."""
+async def logged(house: Any, event: str, least: int = 1) -> list[dict[str, Any]]:
+    """The lines of one event, once there are so many."""
     async with asyncio.timeout(5):
         while True:
             lines = [json.loads(line) for line in house.log.getvalue().splitlines()]
             found = [line for line in lines if line["event"] == event]
-            if found:
+            if len(found) >= least:
                 return found
             await asyncio.sleep(0.02)
 
@@ -336,7 +336,7 @@ def test_a_model_that_keeps_failing_is_not_called_any_more_until_it_may_be_well_
                 ("anthropic", "open"),
                 ("openrouter", "open"),
             }
-            opened = await logged(it, "breaker")
+            opened = await logged(it, "breaker", least=2)
             assert {line["endpoint"] for line in opened} == {"anthropic", "openrouter"}
 
     run(play())

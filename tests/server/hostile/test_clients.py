@@ -1,6 +1,7 @@
 """Clients that misbehave: nothing of it may end in a bug, a stalled event loop, or trouble for others."""
 
 import asyncio
+import gc
 import gzip
 import json
 import re
@@ -186,7 +187,7 @@ def test_a_path_with_a_slash_too_many_is_not_redirected_to_whatever_host_was_nam
 def test_a_request_of_a_hundred_thousand_messages_does_not_stop_the_others(
     scene: Opening, chat: bool
 ) -> None:
-    """Measured with 300,000: the loop stood still for 2 to 7 seconds. The bound leaves room for a busy machine."""
+    """Measured with 300,000: the loop stood still for 2 to 7 seconds."""
     one = {"role": "user", "content": [{"type": "text", "text": "a"}]}
     fields: dict[str, Any] = {"model": "claude-x", "max_tokens": 1, "messages": [one] * 100_000}
     longest = 0.0
@@ -207,8 +208,13 @@ def test_a_request_of_a_hundred_thousand_messages_does_not_stop_the_others(
             beating.cancel()
             assert reply.status_code in (200, 400), reply.text[:300]
 
-    run(play(), seconds=60)
-    assert longest < 1.5
+    gc.collect()
+    gc.freeze()  # as a server does: what other tests left in memory is none of its business
+    try:
+        run(play(), seconds=60)
+    finally:
+        gc.unfreeze()
+    assert longest < 0.7
 
 
 def test_a_stream_that_outlasts_the_drain_is_told_so_and_written_down(
