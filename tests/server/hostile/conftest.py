@@ -3,7 +3,7 @@
 import asyncio
 import json
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,8 +19,7 @@ from engine.server.engine import Engine
 from engine.server.log import Log
 from engine.server.reload import Source
 from engine.settings import DEFAULTS
-
-KEY = "sk-key-of-the-engine-1234567890"
+from tests.server.hostile.acting import KEY, Provider
 
 CATALOG = """
 apiVersion: weave/v1
@@ -50,8 +49,6 @@ pinning: {key: [hints.session], ttl: 30m}
 failover: {chains: {}, attempts: 1, deadline: 30s}
 """
 UNBROKEN = POLICY.replace("deadline: 30s", "deadline: 30s, breaker: {failures: 1000}")
-
-Provider = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ import asyncio
 import gzip
 import json
 import zlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
 
 import httpx
@@ -16,8 +16,8 @@ from engine.core.reply import Reply, Stop, Usage
 from engine.core.stream import unfold
 from engine.protocols import PROTOCOLS
 from engine.protocols.shape import Protocol, ReplyContext
+from tests.server.hostile.acting import Opening, run
 
-Opening = Callable[..., Any]
 by_provider = pytest.mark.parametrize("provider", PROTOCOLS)
 
 # One endpoint for each protocol, all at one address; none is left alone for failing.
@@ -193,11 +193,3 @@ def test_a_redirect_is_an_error_and_nobody_follows_it(scene: Opening) -> None:
                 assert len(followed) == at
 
     run(play())
-
-
-def run(play: Awaitable[None], seconds: float = 60.0) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(seconds):
-            await play
-
-    asyncio.run(bounded())

@@ -2,60 +2,11 @@
 
 import asyncio
 import gzip
-import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-Opening = Callable[..., Any]
-KEY = "sk-key-of-the-engine-1234567890"
-REPLY = {
-    "id": "msg_1",
-    "type": "message",
-    "role": "assistant",
-    "model": "claude-opus-4-5",
-    "content": [{"type": "text", "text": "hello"}],
-    "stop_reason": "end_turn",
-    "stop_sequence": None,
-    "usage": {"input_tokens": 3, "output_tokens": 2},
-}
-
-
-Provider = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-def says(
-    body: bytes, *headers: bytes, status: bytes = b"200 OK", kind: bytes = b"application/json"
-) -> Provider:
-    """A provider that answers everything alike."""
-
-    async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        lines = [b"HTTP/1.1 " + status, b"content-type: " + kind, b"content-length: %d" % len(body), *headers]
-        writer.write(b"\r\n".join(lines) + b"\r\n\r\n" + body)
-
-    return answer
-
-
-def sse(events: list[dict[str, Any]], newline: bytes = b"\n") -> bytes:
-    frames = (
-        b"event: %b%bdata: %b" % (event["type"].encode(), newline, json.dumps(event).encode())
-        for event in events
-    )
-    return b"".join(frame + newline * 2 for frame in frames)
-
-
-def run(play: Awaitable[None], seconds: float = 30.0) -> None:
-    async def bounded() -> None:
-        async with asyncio.timeout(seconds):
-            await play
-
-    asyncio.run(bounded())
-
-
-def dumped(value: object) -> bytes:
-    return json.dumps(value).encode()
-
+from tests.server.hostile.acting import KEY, REPLY, Opening, Provider, dumped, run, says, sse
 
 BROKEN: dict[str, Provider] = {
     "a list": says(b"[1]"),
