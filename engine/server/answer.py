@@ -36,6 +36,8 @@ class Answer:
         self._quiet = True
         self._timer: asyncio.TimerHandle | None = None
         self._pending: asyncio.Task[None] | None = None
+        self._holding: asyncio.TimerHandle | None = None
+        self._starting: asyncio.Task[None] | None = None
         self.headers: Headers = []
         self.started = False
         self.ended = False
@@ -60,8 +62,21 @@ class Answer:
         # Providers answer with redirects and with statuses that do not exist; neither is for the client.
         await self.whole(fault.http_status if 400 <= fault.http_status < 600 else 502, body)
 
+    def hold(self, seconds: float, keep_alive_seconds: float) -> None:
+        """Headers wait for content, but no longer than this: then the stream starts without."""
+        self._holding = asyncio.get_running_loop().call_later(seconds, self._show_life, keep_alive_seconds)
+
+    def _show_life(self, keep_alive_seconds: float) -> None:
+        if not self.started:
+            self._starting = asyncio.ensure_future(self._start_stream(keep_alive_seconds))
+
     async def start_stream(self, keep_alive_seconds: float) -> None:
         """Once; where anything was sent already, nothing happens."""
+        if self._starting is not None:
+            await self._starting
+        await self._start_stream(keep_alive_seconds)
+
+    async def _start_stream(self, keep_alive_seconds: float) -> None:
         if self.started:
             return
         await self._start(
@@ -86,9 +101,10 @@ class Answer:
         await self._body(piece, more=False)
 
     def release(self) -> None:
-        """Stop the keep-alive timer; always called, however the request ended."""
-        if self._timer is not None:
-            self._timer.cancel()
+        """Stop the timers; always called, however the request ended."""
+        for timer in (self._timer, self._holding):
+            if timer is not None:
+                timer.cancel()
         if self._pending is not None:
             self._pending.cancel()
 

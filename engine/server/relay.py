@@ -12,46 +12,28 @@ import asyncio
 import os
 import time
 import traceback
-from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from dataclasses import replace
 
 from starlette.types import Receive, Scope, Send
 
-from engine import turn, wire
-from engine.core.conversation import Loss
+from engine import turn
 from engine.core.cost import cost_usd
-from engine.core.decision import Attempt, AttemptEnd, AttemptRecord, Failed, Result, Served
-from engine.core.errors import MALFORMED, Fault, LossError, UpstreamError, WeaveError
-from engine.core.reply import StopReason, Usage
-from engine.protocols.outbound import Outbound, outbound
-from engine.protocols.pipe import Pipe, Translation, pipe, told
-from engine.protocols.shape import Protocol, ReplyContext
-from engine.protocols.speaking import spoken
-from engine.protocols.tool_names import clients_names
+from engine.core.decision import Attempt, AttemptEnd, AttemptRecord, Failed, Result
+from engine.core.errors import MALFORMED, Fault, WeaveError
+from engine.core.reply import Usage
+from engine.protocols.shape import Protocol
 from engine.routing.ways import RequestWays
 from engine.server import losses
 from engine.server.answer import Answer, header_value
-from engine.server.engine import Decided, Engine, before_of, conclude, decide, remember
+from engine.server.attempt import Dispatch
+from engine.server.engine import Decided, Engine, conclude, decide, remember
 from engine.server.log import Logger
-from engine.server.receiving import GoneError, Watcher, aside, header_map, read_body
+from engine.server.receiving import GoneError, Watcher, header_map, read_body
 from engine.server.tasks import finish
-from engine.server.upstream import Call, Response
-
-# A whole answer may take as long as the longest generation does.
-WHOLE_READ_SECONDS = 600.0
-MOST_REPLY_BYTES = 64 * 1024 * 1024
 
 # Wire bytes of a streamed reply for each token in it, framing included; a median of recorded streams.
 BYTES_PER_TOKEN = 100
-
-# A provider that has told its whole stream gets this long to hang up, so that its connection can be used again.
-LINGER_SECONDS = 1.0
-
-# What is shorter is no secret, and replacing it would hide words.
-SHORTEST_KEY = 8
-
-SERVED = Served()
 
 _OURS = os.path.join("engine", "")
 
@@ -118,25 +100,18 @@ class Exchange:
         self._headers = headers
         self._answer = answer
         self._arrived = arrived
-        self._attempt: Attempt | None = None
-        self._outbound = Outbound(b"")
-        self._pipe: Pipe | None = None
-        self._usage: Usage | None = None
-        self._stop: StopReason | None = None
-        self._starting: asyncio.Task[None] | None = None
-        self._first_content: float | None = None
+        self._dispatch: Dispatch | None = None  # the last one
         self._ways = RequestWays(engine.health, engine.balance, decided.decision.session, decided.decision.id)
-        self._reached = False  # whether the attempt under way was answered at all
         self._verbatim: dict[Fault, bytes] = {}
-        self._reply_losses: tuple[Loss, ...] = ()
-        self._reply_id = ""
 
     async def run(self, receive: Receive) -> None:
         """Serve the client, unless it leaves first: then the provider's call is given up at once."""
         fault: Fault | None = None
         gone = False
         watcher = Watcher(receive, self._answer)
-        hold = asyncio.get_running_loop().call_later(self._engine.settings.hold_seconds, self._show_life)
+        settings = self._engine.settings
+        if self._decided.request.stream:
+            self._answer.hold(settings.hold_seconds, settings.keep_alive_seconds)
         try:
             fault = await self._serve()
             if fault is not None:
@@ -150,7 +125,6 @@ class Exchange:
                 fault = Fault("overloaded", "the engine is shutting down; ask again", 503)
                 await self._answer.fail(fault)
         finally:
-            hold.cancel()
             watcher.stop()
             self._record(fault, gone)
 
@@ -161,25 +135,36 @@ class Exchange:
         try:
             attempt = next(attempts)
             while True:
-                self._attempt = attempt
                 self._answer.headers = self._identifying_headers(attempt)
-                end = await self._recorded(attempt)
+                end = await self._attempted(attempt)
                 attempt = attempts.send((end, time.monotonic()))
         except StopIteration as stop:
             fault: Fault | None = stop.value
             return fault
 
-    async def _recorded(self, attempt: Attempt) -> AttemptEnd:
+    async def _attempted(self, attempt: Attempt) -> AttemptEnd:
+        """One attempt from its beginning to its end, and what it says of the way it took."""
         began = time.monotonic()
         self._ways.began(attempt.binding, began)
-        self._reached, self._first_content = False, None
+        self._dispatch = dispatch = Dispatch(
+            self._engine, self._protocol, self._decided, self._headers, self._answer, attempt
+        )
         try:
-            end = await self._try(attempt)
+            fault = await dispatch.begin()
+            end = await dispatch.deliver() if fault is None else Failed(fault)
         except BaseException:  # the client left, which says nothing about the provider
             self._ways.abandoned(attempt.binding)
             raise
+        finally:
+            await dispatch.close()
         fault = end.fault if isinstance(end, Failed) else None
-        self._judge(attempt, fault, began)
+        if fault is not None and dispatch.verbatim is not None:
+            self._verbatim[fault] = dispatch.verbatim
+        self._judge(dispatch, fault, began)
+        self._record_attempt(attempt, fault, began)
+        return end
+
+    def _record_attempt(self, attempt: Attempt, fault: Fault | None, began: float) -> None:
         if fault is not None and fault.code == MALFORMED:
             self._count_malformed(attempt, fault)
         self._engine.journal.record(
@@ -194,7 +179,6 @@ class Exchange:
                 fault=fault,
             )
         )
-        return end
 
     def _count_malformed(self, attempt: Attempt, fault: Fault) -> None:
         """What is no answer of its protocol is the provider's bug or ours, and nobody else will tell the operator."""
@@ -209,211 +193,19 @@ class Exchange:
             detail=fault.detail or fault.message,
         )
 
-    def _judge(self, attempt: Attempt, fault: Fault | None, began: float) -> None:
+    def _judge(self, dispatch: Dispatch, fault: Fault | None, began: float) -> None:
         """What this attempt says of the way it took. A whole answer takes as long as it is, which is not slow."""
+        attempt, first = dispatch.attempt, dispatch.first_content
         rules = self._decided.snapshot.policy.failover.breaker
-        streamed = self._first_content is not None and self._decided.request.stream
-        waited = self._first_content - began if streamed and self._first_content is not None else None
+        waited = first - began if first is not None and self._decided.request.stream else None
         now = time.monotonic()
         for change in self._ways.ended(
-            attempt.model, attempt.binding, fault, waited, rules, now, self._reached
+            attempt.model, attempt.binding, fault, waited, rules, now, dispatch.reached
         ):
             level = "warning" if change.state == "open" else "info"
             self._engine.log(
                 "breaker", level=level, endpoint=change.endpoint, model=change.model, state=change.state
             )
-
-    async def _try(self, attempt: Attempt) -> AttemptEnd:
-        """One call of one provider. Never raises for what a provider does wrong."""
-        provider = spoken(attempt.endpoint.protocol, attempt.endpoint.dialect)
-        key = self._engine.environment.get(attempt.endpoint.api_key_env, "")
-        if attempt.endpoint.api_key_env and not key:
-            return Failed(_no_key(attempt))
-        try:
-            end = await self._tried(attempt, provider, key)
-        except WeaveError as error:
-            end = Failed(error.fault)
-        if isinstance(end, Failed):
-            end = replace(end, fault=_without_key(end.fault, key))
-        return end
-
-    async def _tried(self, attempt: Attempt, provider: Protocol, key: str) -> AttemptEnd:
-        request, effort = self._decided.request, self._decided.decision.effort
-        lossy = self._decided.snapshot.policy.lossy
-        self._outbound = Outbound(b"")
-        try:
-            self._outbound = await aside(
-                request.raw,
-                outbound,
-                request,
-                provider,
-                attempt.model,
-                attempt.binding.id,
-                effort,
-                lossy,
-                before_of(self._engine, self._decided, attempt.endpoint),
-            )
-        except LossError as error:
-            self._outbound = Outbound(b"", losses=error.losses)
-            self._answer.headers += losses.header(error.losses)
-            raise
-        self._answer.headers += losses.header(self._outbound.losses)
-        patience = self._engine.settings.first_content_seconds if request.stream else None
-        response: Response | None = None
-        try:
-            async with asyncio.timeout(patience):
-                response = await self._engine.upstream.open(self._call(attempt, provider, key))
-                self._reached = True
-                self._engine.balance.heard(attempt.binding, response.headers, time.monotonic())
-                if not 200 <= response.status < 300:
-                    return await self._refused(provider, response, key)
-                if not request.stream:
-                    return await self._whole(provider, response)
-                stream, chunks = self._piped(provider, response), response.chunks()
-                held = await self._until_content(stream, chunks)
-            return await self._stream(stream, held, chunks)
-        except TimeoutError:
-            silent = f"the provider sent no content for {patience:g} seconds"
-            return Failed(Fault("timeout", silent, 0, "provider"))
-        finally:
-            if response is not None:
-                await response.close()
-
-    def _call(self, attempt: Attempt, provider: Protocol, key: str) -> Call:
-        settings, endpoint = self._engine.settings, attempt.endpoint
-        headers = {
-            "content-type": "application/json",
-            "accept": "text/event-stream" if self._decided.request.stream else "application/json",
-            "accept-encoding": "identity",
-            "user-agent": "weave-engine",
-            **provider.headers(key),
-            **endpoint.headers,
-        }
-        if provider.name == self._protocol.name:  # nothing else of a client's headers travels on
-            headers |= {name: self._headers[name] for name in provider.forwards if name in self._headers}
-        return Call(
-            url=endpoint.base_url + provider.address(attempt.binding.id, stream=self._decided.request.stream),
-            headers=headers,
-            body=self._outbound.body,
-            connect_seconds=settings.connect_timeout_seconds,
-            read_seconds=settings.stall_seconds if self._decided.request.stream else WHOLE_READ_SECONDS,
-        )
-
-    async def _refused(self, provider: Protocol, response: Response, key: str) -> Failed:
-        body = await response.read_start()
-        if len(key) >= SHORTEST_KEY:
-            body = body.replace(key.encode("utf-8", "replace"), b"***")
-        fault = provider.read_fault(response.status, response.headers, body)
-        if fault.kind in ("authentication", "billing", "permission") and self._attempt is not None:
-            return Failed(_account_trouble(fault, self._attempt))
-        if (
-            provider.is_read_by(self._protocol)
-            and fault.kind in ("invalid_request", "context_exceeded", "request_too_large")
-            and _is_object(body)
-        ):
-            self._verbatim[fault] = body  # what the vendor says of its own protocol, nobody says better
-        return Failed(fault)
-
-    async def _whole(self, provider: Protocol, response: Response) -> AttemptEnd:
-        body = await response.read(MOST_REPLY_BYTES)
-        try:
-            found = wire.loads(body)
-        except ValueError as error:
-            found = str(error)
-        if not isinstance(found, dict):
-            message = "the provider's answer is no JSON object"
-            return Failed(Fault("server_error", message, 502, "provider", MALFORMED, detail=str(found)[:200]))
-        reply = provider.read_reply(found)
-        self._usage, self._stop = reply.usage, reply.stop.reason
-        self._first_content = time.monotonic()
-        context = self._context(provider)
-        if context.renamed or not provider.is_read_by(self._protocol):
-            encoded = told(reply, self._protocol, context)
-            body = wire.dumps(encoded.body)
-            self._reply_losses = encoded.dropped
-            self._answer.headers = [one for one in self._answer.headers if one[0] != losses.HEADER]
-            self._answer.headers += losses.header(self._outbound.losses, encoded.dropped)
-        else:
-            self._reply_id = reply.id
-        await self._answer.whole(200, body)
-        return SERVED
-
-    def _piped(self, provider: Protocol, response: Response) -> Pipe:
-        context, withhold_usage = self._context(provider), self._outbound.withhold_usage
-        if "json" in response.headers.get("content-type", ""):
-            # A whole answer, though a stream was asked for: clients ask again without end when they are given that.
-            self._pipe = Translation(self._protocol, provider, context)
-        else:
-            self._pipe = pipe(self._protocol, provider, context, withhold_usage)
-        return self._pipe
-
-    async def _stream(self, stream: Pipe, held: bytes, chunks: AsyncIterator[bytes]) -> AttemptEnd:
-        if stream.fault is not None and not stream.content_started:
-            return Failed(stream.fault)
-        await self._start()
-        self._first_content = time.monotonic()
-        await self._answer.write(held)
-        try:
-            if not stream.ended:
-                await self._rest(stream, chunks)
-        except UpstreamError as error:
-            self._engine.log(
-                "broke", level="warning", decision=self._decided.decision.id, detail=error.fault.detail
-            )
-        await self._answer.end(stream.close())
-        if stream.fault is None:
-            await _linger(chunks)
-        return SERVED if stream.fault is None else Failed(stream.fault, committed=True)
-
-    async def _rest(self, stream: Pipe, chunks: AsyncIterator[bytes]) -> None:
-        """Hand on what comes, to the end; what a provider sends behind its own end is for nobody."""
-        async for chunk in chunks:
-            await self._answer.write(stream.feed(chunk))
-            if stream.ended:
-                return
-
-    async def _until_content(self, stream: Pipe, chunks: AsyncIterator[bytes]) -> bytes:
-        """What the provider sent up to its first content, translated. Ends too where the stream ends before."""
-        held: list[bytes] = []
-        size = 0
-        try:
-            async for chunk in chunks:
-                size += len(chunk)
-                if size > MOST_REPLY_BYTES:
-                    raise UpstreamError(_endless())
-                held.append(stream.feed(chunk))
-                if stream.content_started or stream.ended:
-                    return b"".join(held)
-        except UpstreamError as error:
-            if stream.usage is None:
-                raise
-            self._engine.log(
-                "broke", level="warning", decision=self._decided.decision.id, detail=error.fault.detail
-            )
-        held.append(stream.close())
-        return b"".join(held)
-
-    def _show_life(self) -> None:
-        if self._decided.request.stream and not self._answer.started:
-            self._starting = asyncio.ensure_future(
-                self._answer.start_stream(self._engine.settings.keep_alive_seconds)
-            )
-
-    async def _start(self) -> None:
-        if self._starting is not None:
-            await self._starting
-        await self._answer.start_stream(self._engine.settings.keep_alive_seconds)
-
-    def _context(self, provider: Protocol) -> ReplyContext:
-        request, decision = self._decided.request, self._decided.decision
-        return ReplyContext(
-            model=request.model,
-            id=decision.id,
-            created=int(decision.at),
-            include_usage=_wants_usage(request.body),
-            tools=request.tools,
-            renamed=clients_names(request, provider.limits),
-        )
 
     def _identifying_headers(self, attempt: Attempt) -> list[tuple[bytes, bytes]]:
         decision = self._decided.decision
@@ -425,36 +217,32 @@ class Exchange:
         ]
 
     def _record(self, fault: Fault | None, gone: bool) -> None:
-        engine, attempt, now = self._engine, self._attempt, time.monotonic()
-        served = (
-            attempt if attempt is not None and (fault is None or self._first_content is not None) else None
-        )
-        if self._pipe is not None and self._first_content is not None:
-            self._usage, self._stop = self._pipe.usage, self._pipe.stop
-            self._reply_losses, self._reply_id = self._pipe.losses, self._pipe.reply_id
-        usage = self._usage
-        if served is None:
-            usage = Usage()
-        elif usage is None or self._stop is None:
+        """How the request ended; the last attempt is the one that served it, if any did."""
+        engine, last, now = self._engine, self._dispatch, time.monotonic()
+        served = last if last is not None and (fault is None or last.first_content is not None) else None
+        stop, usage = (served.stop, served.usage) if served is not None else (None, Usage())
+        if usage is None or (served is not None and stop is None):
             usage = self._estimated(usage or Usage())
+        first = last.first_content if last is not None else None
+        attempt = served.attempt if served is not None else None
         result = Result(
             decision=self._decided.decision.id,
             at=time.time(),
             status=self._answer.status,
-            model=served.model.name if served else "",
-            endpoint=served.endpoint.name if served else "",
-            attempts=attempt.number if attempt else 0,
-            stop=self._stop,
+            model=attempt.model.name if attempt else "",
+            endpoint=attempt.endpoint.name if attempt else "",
+            attempts=last.attempt.number if last is not None else 0,
+            stop=stop,
             usage=usage,
-            cost_usd=cost_usd(usage, served.model.price) if served else 0.0,
+            cost_usd=cost_usd(usage, attempt.model.price) if attempt else 0.0,
             seconds=now - self._arrived,
-            first_content_seconds=self._first_content - self._arrived if self._first_content else None,
+            first_content_seconds=first - self._arrived if first is not None else None,
             fault=fault,
             client_gone=gone,
-            dropped=losses.recorded(self._outbound.losses, self._reply_losses),
-            edits=self._outbound.edits,
+            dropped=losses.recorded(*last.losses) if last is not None else (),
+            edits=last.outbound.edits if last is not None else (),
         )
-        conclude(engine, self._decided, result, self._reply_id)
+        conclude(engine, self._decided, result, served.reply_id if served is not None else "")
         log_result(engine.log, result)
 
     def _estimated(self, told: Usage) -> Usage:
@@ -465,57 +253,6 @@ class Exchange:
             output_tokens=max(told.output_tokens, self._answer.sent // BYTES_PER_TOKEN),
             estimated=True,
         )
-
-
-def _no_key(attempt: Attempt) -> Fault:
-    endpoint = attempt.endpoint
-    return Fault(
-        "authentication",
-        f"the engine has no key for endpoint {endpoint.name!r}: set {endpoint.api_key_env} where weave-engine runs",
-        origin="provider",
-    )
-
-
-def _account_trouble(fault: Fault, attempt: Attempt) -> Fault:
-    """A provider that refuses the engine's account must not look as if it refused the client's."""
-    endpoint = attempt.endpoint
-    key = f" ({endpoint.api_key_env})" if endpoint.api_key_env else ""
-    return replace(
-        fault, message=f"endpoint {endpoint.name!r} refused the engine's key{key}: {fault.message}"
-    )
-
-
-async def _linger(chunks: AsyncIterator[bytes]) -> None:
-    """Let a provider finish its body, so that the connection can be used again; the client has its answer already."""
-    with suppress(TimeoutError, UpstreamError):
-        async with asyncio.timeout(LINGER_SECONDS):
-            async for _ in chunks:
-                pass
-
-
-def _without_key(fault: Fault, key: str) -> Fault:
-    """Some providers repeat the key they refuse; it is nobody's business, the log's included."""
-    if len(key) < SHORTEST_KEY or key not in fault.message + fault.detail:
-        return fault
-    return replace(fault, message=fault.message.replace(key, "***"), detail=fault.detail.replace(key, "***"))
-
-
-def _is_object(body: bytes) -> bool:
-    try:
-        return isinstance(wire.loads(body), dict)
-    except ValueError:
-        return False
-
-
-def _endless() -> Fault:
-    return Fault(
-        "server_error", f"the provider sent {MOST_REPLY_BYTES} bytes without content", 502, "provider"
-    )
-
-
-def _wants_usage(body: Mapping[str, object]) -> bool:
-    options = body.get("stream_options")
-    return isinstance(options, dict) and bool(options.get("include_usage"))
 
 
 def _where(error: BaseException) -> str:

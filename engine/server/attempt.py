@@ -1,0 +1,340 @@
+"""One attempt: one call of one provider, from the body it is sent to the last byte its client is handed.
+
+It has two halves, and the first content parts them. `begin` ends where the provider's answer has begun, and whatever
+came before that can still be thrown away, because nothing of it has reached the client. `deliver` hands the
+answer on; from then on no other attempt may follow.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
+from dataclasses import replace
+
+from engine import wire
+from engine.core.conversation import Loss
+from engine.core.decision import Attempt, AttemptEnd, Failed, Served
+from engine.core.errors import MALFORMED, Fault, LossError, UpstreamError, WeaveError
+from engine.core.reply import StopReason, Usage
+from engine.protocols.outbound import Outbound, outbound
+from engine.protocols.pipe import Pipe, Translation, pipe, told
+from engine.protocols.shape import Protocol, ReplyContext
+from engine.protocols.speaking import spoken
+from engine.protocols.tool_names import clients_names
+from engine.server import losses
+from engine.server.answer import Answer
+from engine.server.engine import Decided, Engine, before_of
+from engine.server.receiving import aside
+from engine.server.upstream import Call, Response
+
+# A whole answer may take as long as the longest generation does.
+WHOLE_READ_SECONDS = 600.0
+MOST_REPLY_BYTES = 64 * 1024 * 1024
+
+# A provider that has told its whole stream gets this long to hang up, so that its connection can be used again.
+LINGER_SECONDS = 1.0
+
+# What is shorter is no secret, and replacing it would hide words.
+SHORTEST_KEY = 8
+
+SERVED = Served()
+
+
+class Dispatch:
+    """An attempt under way. `reached`: the provider answered at all. `first_content`: when its answer began, on the
+    monotonic clock. `verbatim`: the vendor's own body of the fault it ended in, where its client can read that."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        protocol: Protocol,
+        decided: Decided,
+        headers: Mapping[str, str],
+        answer: Answer,
+        attempt: Attempt,
+    ) -> None:
+        self.attempt = attempt
+        self.provider = spoken(attempt.endpoint.protocol, attempt.endpoint.dialect)
+        self.reached = False
+        self.first_content: float | None = None
+        self.outbound = Outbound(b"")
+        self.verbatim: bytes | None = None
+        self._engine = engine
+        self._protocol = protocol
+        self._decided = decided
+        self._headers = headers
+        self._answer = answer
+        self._key = ""
+        self._response: Response | None = None
+        self._chunks: AsyncIterator[bytes] | None = None
+        self._pipe: Pipe | None = None
+        self._held = b""  # what is to be handed on first
+        self._usage: Usage | None = None
+        self._stop: StopReason | None = None
+        self._reply_losses: tuple[Loss, ...] = ()
+        self._reply_id = ""
+
+    @property
+    def usage(self) -> Usage | None:
+        return self._pipe.usage if self._pipe is not None else self._usage
+
+    @property
+    def stop(self) -> StopReason | None:
+        return self._pipe.stop if self._pipe is not None else self._stop
+
+    @property
+    def losses(self) -> tuple[tuple[Loss, ...], tuple[Loss, ...]]:
+        """Of the request, and of the answer."""
+        return self.outbound.losses, self._pipe.losses if self._pipe is not None else self._reply_losses
+
+    @property
+    def reply_id(self) -> str:
+        return self._pipe.reply_id if self._pipe is not None else self._reply_id
+
+    async def begin(self) -> Fault | None:
+        """Up to the answer's first content; None where it is to be delivered now. Never raises for what a provider
+        does wrong."""
+        endpoint = self.attempt.endpoint
+        self._key = self._engine.environment.get(endpoint.api_key_env, "")
+        if endpoint.api_key_env and not self._key:
+            return _no_key(self.attempt)
+        try:
+            fault = await self._begun()
+        except WeaveError as error:
+            fault = error.fault
+        return fault if fault is None else _without_key(fault, self._key)
+
+    async def deliver(self) -> AttemptEnd:
+        """Hand the answer on, to its end."""
+        if self._pipe is None:
+            await self._answer.whole(200, self._held)
+            return SERVED
+        return await self._stream(self._pipe)
+
+    async def close(self) -> None:
+        """Always; before the provider has come to its end this hangs up."""
+        if self._response is not None:
+            await self._response.close()
+
+    async def _begun(self) -> Fault | None:
+        await self._translate()
+        patience = self._engine.settings.first_content_seconds if self._decided.request.stream else None
+        try:
+            async with asyncio.timeout(patience):
+                self._response = response = await self._engine.upstream.open(self._call())
+                self.reached = True
+                self._engine.balance.heard(self.attempt.binding, response.headers, time.monotonic())
+                if not 200 <= response.status < 300:
+                    return await self._refused(response)
+                if not self._decided.request.stream:
+                    return await self._whole(response)
+                self._chunks = response.chunks()
+                return await self._until_content(self._piped(response), self._chunks)
+        except TimeoutError:
+            silent = f"the provider sent no content for {patience:g} seconds"
+            return Fault("timeout", silent, 0, "provider")
+
+    async def _translate(self) -> None:
+        """The request as it arrived, for this provider; nothing of an earlier attempt is in it."""
+        request = self._decided.request
+        try:
+            self.outbound = await aside(
+                request.raw,
+                outbound,
+                request,
+                self.provider,
+                self.attempt.model,
+                self.attempt.binding.id,
+                self._decided.decision.effort,
+                self._decided.snapshot.policy.lossy,
+                before_of(self._engine, self._decided, self.attempt.endpoint),
+            )
+        except LossError as error:
+            self.outbound = Outbound(b"", losses=error.losses)
+            raise
+        finally:
+            self._answer.headers += losses.header(*self.losses)
+
+    def _call(self) -> Call:
+        settings, endpoint, provider = self._engine.settings, self.attempt.endpoint, self.provider
+        stream = self._decided.request.stream
+        headers = {
+            "content-type": "application/json",
+            "accept": "text/event-stream" if stream else "application/json",
+            "accept-encoding": "identity",
+            "user-agent": "weave-engine",
+            **provider.headers(self._key),
+            **endpoint.headers,
+        }
+        if provider.name == self._protocol.name:  # nothing else of a client's headers travels on
+            headers |= {name: self._headers[name] for name in provider.forwards if name in self._headers}
+        return Call(
+            url=endpoint.base_url + provider.address(self.attempt.binding.id, stream=stream),
+            headers=headers,
+            body=self.outbound.body,
+            connect_seconds=settings.connect_timeout_seconds,
+            read_seconds=settings.stall_seconds if stream else WHOLE_READ_SECONDS,
+        )
+
+    async def _refused(self, response: Response) -> Fault:
+        body = await response.read_start()
+        if len(self._key) >= SHORTEST_KEY:
+            body = body.replace(self._key.encode("utf-8", "replace"), b"***")
+        fault = self.provider.read_fault(response.status, response.headers, body)
+        if fault.kind in ("authentication", "billing", "permission"):
+            return _account_trouble(fault, self.attempt)
+        if (
+            self.provider.is_read_by(self._protocol)
+            and fault.kind in ("invalid_request", "context_exceeded", "request_too_large")
+            and _is_object(body)
+        ):
+            self.verbatim = body  # what the vendor says of its own protocol, nobody says better
+        return fault
+
+    async def _whole(self, response: Response) -> Fault | None:
+        body = await response.read(MOST_REPLY_BYTES)
+        try:
+            found = wire.loads(body)
+        except ValueError as error:
+            found = str(error)
+        if not isinstance(found, dict):
+            message = "the provider's answer is no JSON object"
+            return Fault("server_error", message, 502, "provider", MALFORMED, detail=str(found)[:200])
+        reply = self.provider.read_reply(found)
+        self._usage, self._stop = reply.usage, reply.stop.reason
+        self.first_content = time.monotonic()
+        context = self._context()
+        if context.renamed or not self.provider.is_read_by(self._protocol):
+            encoded = told(reply, self._protocol, context)
+            body = wire.dumps(encoded.body)
+            self._reply_losses = encoded.dropped
+            self._answer.headers = [one for one in self._answer.headers if one[0] != losses.HEADER]
+            self._answer.headers += losses.header(*self.losses)
+        else:
+            self._reply_id = reply.id
+        self._held = body
+        return None
+
+    def _piped(self, response: Response) -> Pipe:
+        context = self._context()
+        if "json" in response.headers.get("content-type", ""):
+            # A whole answer, though a stream was asked for: clients ask again without end when they are given that.
+            self._pipe = Translation(self._protocol, self.provider, context)
+        else:
+            self._pipe = pipe(self._protocol, self.provider, context, self.outbound.withhold_usage)
+        return self._pipe
+
+    async def _until_content(self, stream: Pipe, chunks: AsyncIterator[bytes]) -> Fault | None:
+        """Keep what the provider sends up to its first content, translated. Ends too where the stream ends before."""
+        held: list[bytes] = []
+        size = 0
+        try:
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > MOST_REPLY_BYTES:
+                    raise UpstreamError(_endless())
+                held.append(stream.feed(chunk))
+                if stream.content_started or stream.ended:
+                    break
+            else:
+                held.append(stream.close())
+        except UpstreamError as error:
+            if stream.usage is None:
+                raise
+            self._log_broke(error)
+            held.append(stream.close())
+        self._held = b"".join(held)
+        if stream.fault is not None and not stream.content_started:
+            return stream.fault
+        self.first_content = time.monotonic()
+        return None
+
+    async def _stream(self, stream: Pipe) -> AttemptEnd:
+        chunks = self._chunks
+        assert chunks is not None
+        await self._answer.start_stream(self._engine.settings.keep_alive_seconds)
+        await self._answer.write(self._held)
+        try:
+            if not stream.ended:
+                await self._rest(stream, chunks)
+        except UpstreamError as error:
+            self._log_broke(error)
+        await self._answer.end(stream.close())
+        if stream.fault is None:
+            await _linger(chunks)
+            return SERVED
+        return Failed(_without_key(stream.fault, self._key), committed=True)
+
+    async def _rest(self, stream: Pipe, chunks: AsyncIterator[bytes]) -> None:
+        """Hand on what comes, to the end; what a provider sends behind its own end is for nobody."""
+        async for chunk in chunks:
+            await self._answer.write(stream.feed(chunk))
+            if stream.ended:
+                return
+
+    def _log_broke(self, error: UpstreamError) -> None:
+        self._engine.log(
+            "broke", level="warning", decision=self._decided.decision.id, detail=error.fault.detail
+        )
+
+    def _context(self) -> ReplyContext:
+        request, decision = self._decided.request, self._decided.decision
+        return ReplyContext(
+            model=request.model,
+            id=decision.id,
+            created=int(decision.at),
+            include_usage=_wants_usage(request.body),
+            tools=request.tools,
+            renamed=clients_names(request, self.provider.limits),
+        )
+
+
+def _no_key(attempt: Attempt) -> Fault:
+    endpoint = attempt.endpoint
+    return Fault(
+        "authentication",
+        f"the engine has no key for endpoint {endpoint.name!r}: set {endpoint.api_key_env} where weave-engine runs",
+        origin="provider",
+    )
+
+
+def _account_trouble(fault: Fault, attempt: Attempt) -> Fault:
+    """A provider that refuses the engine's account must not look as if it refused the client's."""
+    endpoint = attempt.endpoint
+    key = f" ({endpoint.api_key_env})" if endpoint.api_key_env else ""
+    return replace(
+        fault, message=f"endpoint {endpoint.name!r} refused the engine's key{key}: {fault.message}"
+    )
+
+
+async def _linger(chunks: AsyncIterator[bytes]) -> None:
+    """Let a provider finish its body, so that the connection can be used again; the client has its answer already."""
+    with suppress(TimeoutError, UpstreamError):
+        async with asyncio.timeout(LINGER_SECONDS):
+            async for _ in chunks:
+                pass
+
+
+def _without_key(fault: Fault, key: str) -> Fault:
+    """Some providers repeat the key they refuse; it is nobody's business, the log's included."""
+    if len(key) < SHORTEST_KEY or key not in fault.message + fault.detail:
+        return fault
+    return replace(fault, message=fault.message.replace(key, "***"), detail=fault.detail.replace(key, "***"))
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        return isinstance(wire.loads(body), dict)
+    except ValueError:
+        return False
+
+
+def _endless() -> Fault:
+    return Fault(
+        "server_error", f"the provider sent {MOST_REPLY_BYTES} bytes without content", 502, "provider"
+    )
+
+
+def _wants_usage(body: Mapping[str, object]) -> bool:
+    options = body.get("stream_options")
+    return isinstance(options, dict) and bool(options.get("include_usage"))
