@@ -269,3 +269,26 @@ def _in_string(text: str, at: int) -> int:
     escapes, or at the text's end."""
     inside = _INSIDE.match(text, at)
     return inside.end() if inside else at
+
+
+def as_object(arguments: str, path: str, losses: list[Loss]) -> Mapping[str, Any]:
+    """A call's arguments as the object that Anthropic and Gemini need, whatever a model wrote."""
+    if not arguments or arguments == "{}":
+        return {}
+    try:
+        value = wire.loads(arguments)
+    except ValueError:
+        value = arguments
+    if isinstance(value, dict):
+        return value
+    if value is None:
+        return {}
+    losses.append(
+        Loss(
+            f"{path}.arguments",
+            "they are no JSON object, so they are carried in a field `input`",
+            "converted",
+            "content",
+        )
+    )
+    return {"input": value}

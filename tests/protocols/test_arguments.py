@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.core.conversation import Text, Tool, ToolCall
+from engine.core.conversation import Loss, Text, Tool, ToolCall
 from engine.core.reply import Reply, Stop, Usage
 from engine.core.stream import Event, Grammar, PartGrew, PartOpened, fold, unfold
-from engine.protocols.arguments import ArgumentRepair, JsonEnd, repaired, repaired_reply
+from engine.protocols.arguments import ArgumentRepair, JsonEnd, as_object, repaired, repaired_reply
 
 SCHEMA = {
     "type": "object",
@@ -117,3 +117,16 @@ def test_an_objects_end_is_found_in_any_chunking(value: Any, garbage: str, size:
     end = JsonEnd()
     sent = text + garbage
     assert "".join(end.feed(sent[at : at + size]) for at in range(0, len(sent), size)) == text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected", "reported"),
+    [("", {}, 0), ("{}", {}, 0), ('{"a":1}', {"a": 1}, 0), ("null", {}, 0), ("[1]", {"input": [1]}, 1),
+     ('{"a":', {"input": '{"a":'}, 1)],
+)  # fmt: skip
+def test_arguments_are_an_object_whatever_was_written(
+    arguments: str, expected: object, reported: int
+) -> None:  # G93
+    losses: list[Loss] = []
+    assert as_object(arguments, "p", losses) == expected
+    assert len(losses) == reported

@@ -4,7 +4,6 @@ What a block holds beyond the common meaning (citations, a file id, who called a
 part; a block of a kind that only Anthropic has becomes an `Opaque` part as a whole.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 from engine import wire
@@ -21,6 +20,7 @@ from engine.core.conversation import (
     ToolResult,
 )
 from engine.core.errors import RequestError
+from engine.protocols.arguments import as_object
 from engine.protocols.fields import Json, an_object, leftover, maybe_object, string, wrong
 from engine.protocols.readable import readable
 from engine.protocols.sealing import from_signature, is_ours, opened, report_foreign, seal
@@ -199,7 +199,7 @@ def _block(part: Part, path: str, losses: list[Loss]) -> dict[str, Any] | None:
                 "type": "tool_use",
                 "id": call_id,
                 "name": name,
-                "input": an_input(arguments, path, losses),
+                "input": as_object(arguments, path, losses),
             }
         case ToolResult():
             return _result(part, path, losses)
@@ -224,29 +224,6 @@ def _block(part: Part, path: str, losses: list[Loss]) -> dict[str, Any] | None:
                 Loss(path, f"only {sealed.origin} knows content of the kind {kind}", stake="content")
             )
             return None
-
-
-def an_input(arguments: str, path: str, losses: list[Loss]) -> Mapping[str, Any]:
-    """A call's arguments as the object Anthropic needs, whatever a model wrote."""
-    if not arguments or arguments == "{}":
-        return {}
-    try:
-        value = wire.loads(arguments)
-    except ValueError:
-        value = arguments
-    if isinstance(value, dict):
-        return value
-    if value is None:
-        return {}
-    losses.append(
-        Loss(
-            f"{path}.arguments",
-            "they are no JSON object, so they are carried in a field `input`",
-            "converted",
-            "content",
-        )
-    )
-    return {"input": value}
 
 
 def _result(part: ToolResult, path: str, losses: list[Loss]) -> dict[str, Any]:

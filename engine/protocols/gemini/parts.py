@@ -8,12 +8,12 @@ ran, searches, audio and video) becomes an `Opaque` as a whole.
 import re
 from base64 import b64decode, b64encode
 from binascii import Error
-from collections.abc import Mapping
 from typing import Any
 
 from engine import wire
 from engine.core.conversation import Document, Image, Loss, Opaque, Part, Sealed, Text, Thinking, ToolCall
 from engine.core.errors import RequestError
+from engine.protocols.arguments import as_object
 from engine.protocols.fields import Json, an_object, leftover, maybe_object, string, wrong
 from engine.protocols.gemini.signatures import ORIGIN, read_signature
 from engine.protocols.readable import is_text
@@ -227,7 +227,7 @@ def _media(part: Image | Document, path: str, losses: list[Loss]) -> dict[str, A
 def write_call(call: ToolCall, path: str, signature: str, losses: list[Loss]) -> dict[str, Any]:
     own = dict(opened(call.sealed, ORIGIN))
     report_foreign(call.sealed, ORIGIN, path, losses)
-    written: dict[str, Any] = {"name": call.name, "args": an_args(call.arguments, path, losses)}
+    written: dict[str, Any] = {"name": call.name, "args": as_object(call.arguments, path, losses)}
     if call.id:
         written["id"] = call.id
     part: dict[str, Any] = {"functionCall": written}
@@ -236,29 +236,6 @@ def write_call(call: ToolCall, path: str, signature: str, losses: list[Loss]) ->
     if call.cache_control is not None:
         losses.append(Loss(f"{path}.cache_control", "Gemini caches without being asked"))
     return {key: value for key, value in own.items() if key == "partMetadata"} | part
-
-
-def an_args(arguments: str, path: str, losses: list[Loss]) -> Mapping[str, Any]:
-    """A call's arguments as the object Gemini needs, whatever a model wrote."""
-    if not arguments or arguments == "{}":
-        return {}
-    try:
-        value = wire.loads(arguments)
-    except ValueError:
-        value = arguments
-    if isinstance(value, dict):
-        return value
-    if value is None:
-        return {}
-    losses.append(
-        Loss(
-            f"{path}.arguments",
-            "they are no JSON object, so they are carried in a field `input`",
-            "converted",
-            "content",
-        )
-    )
-    return {"input": value}
 
 
 def maybe_named(holder: Json, key: str, path: str) -> Json | None:

@@ -10,8 +10,8 @@ from typing import Any
 
 from engine.core.catalog import Model
 from engine.core.conversation import Loss, Reasoning, Request
+from engine.protocols.efforts import effort_for
 from engine.protocols.openai_chat.reading import NAMES
-from engine.protocols.openai_chat.writing import effort_for
 from engine.protocols.shape import Repairs
 
 
@@ -68,7 +68,7 @@ def _fit_effort(
 ) -> list[str]:
     sent = body.get("reasoning_effort")
     told: list[Loss] = []
-    fitting = effort_for(Reasoning(effort=effort or str(sent)), model, model_id, told)
+    fitting = effort_for(Reasoning(effort=effort or str(sent)), model, model_id, NAMES, told)
     losses += [loss for loss in told if loss.path != "effort"]  # which the edit says
     if not fitting:
         return ["reasoning_effort"] if sent is not None else []

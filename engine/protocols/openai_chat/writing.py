@@ -11,7 +11,6 @@ from typing import Any
 from engine.core.catalog import Model
 from engine.core.conversation import (
     Loss,
-    Reasoning,
     Request,
     Text,
     Thinking,
@@ -20,7 +19,8 @@ from engine.core.conversation import (
     ToolChoice,
     ToolResult,
 )
-from engine.protocols.extras import add_extras, nearest, no_such_tool
+from engine.protocols.efforts import effort_for
+from engine.protocols.extras import add_extras, no_such_tool
 from engine.protocols.mapping import Manner
 from engine.protocols.openai_chat.parts import ORIGIN, write_call, write_part, write_reasoning
 from engine.protocols.openai_chat.reading import NAMES
@@ -316,7 +316,7 @@ def _add_tuning(
         body["response_format"] = {"type": "json_schema", "json_schema": schema}
     kept = request.protocol == ORIGIN and (NAMES.kept & tuning.extra.keys() & {"reasoning", "thinking"})
     if tuning.reasoning is not None and not kept:
-        effort = effort_for(tuning.reasoning, model, model_id, losses)
+        effort = effort_for(tuning.reasoning, model, model_id, NAMES, losses)
         if effort:
             body["reasoning_effort"] = effort
 
@@ -340,23 +340,3 @@ def _add_max_tokens(
         )
         wanted = model.output_tokens
     body["max_completion_tokens" if reasons else "max_tokens"] = wanted
-
-
-def effort_for(wanted: Reasoning, model: Model, model_id: str, losses: list[Loss]) -> str:
-    """The effort to ask for; empty where none can be."""
-    off = wanted.mode == "disabled" or wanted.effort == "none"
-    if "thinking" not in model.can:
-        if not off:
-            losses.append(Loss("thinking", f"{model.name} does not think"))
-        return ""
-    if off and NAMES.is_model("none", model_id):
-        return "none"
-    if off:
-        losses.append(Loss("thinking", f"{model.name} cannot be told not to think"))
-        return ""
-    effort = wanted.effort
-    if not effort and wanted.budget_tokens is not None:
-        effort = NAMES.effort_of(wanted.budget_tokens)
-    if effort in ("xhigh", "max") and NAMES.is_model("xhigh", model_id):
-        return nearest(wanted.effort, "xhigh", losses)
-    return nearest(wanted.effort, NAMES.efforts.get(effort, "high"), losses) if effort else ""

@@ -11,7 +11,8 @@ from typing import Any
 
 from engine.core.catalog import Model
 from engine.core.conversation import Loss, Reasoning, Request
-from engine.protocols.openai_responses.writing import effort_for
+from engine.protocols.efforts import effort_for
+from engine.protocols.openai_responses.names import NAMES
 from engine.protocols.sealing import is_ours
 from engine.protocols.shape import Repairs
 
@@ -59,7 +60,7 @@ def _fit_reasoning(
     if not isinstance(wanted, str):
         return ()
     told: list[Loss] = []
-    fitting = effort_for(Reasoning(effort=wanted), model, model_id, told)
+    fitting = effort_for(Reasoning(effort=wanted), model, model_id, NAMES, told)
     losses += [loss for loss in told if loss.path != "effort"]  # which the edit says
     fitted = {key: value for key, value in asked.items() if key != "effort"}
     if fitting:

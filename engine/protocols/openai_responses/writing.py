@@ -22,7 +22,8 @@ from engine.core.conversation import (
     ToolChoice,
     ToolResult,
 )
-from engine.protocols.extras import add_extras, nearest
+from engine.protocols.efforts import effort_for
+from engine.protocols.extras import add_extras
 from engine.protocols.openai_responses.content import is_refusal, own_fields, write_part
 from engine.protocols.openai_responses.items import write_call, write_reasoning
 from engine.protocols.openai_responses.names import NAMES, ORIGIN
@@ -269,30 +270,8 @@ def _add_reasoning(
         body["include"] = [ENCRYPTED]
     if wanted is None:
         return
-    effort = effort_for(wanted, model, model_id, losses)
+    effort = effort_for(wanted, model, model_id, NAMES, losses, "medium")
     if effort:
         body["reasoning"] = {"effort": effort}
         if wanted.mode in ("enabled", "adaptive") and not home:
             body["reasoning"]["summary"] = "auto"  # who asks for thinking wants to see it
-
-
-def effort_for(wanted: Reasoning, model: Model, model_id: str, losses: list[Loss]) -> str:
-    """The effort to ask for; empty where none can be."""
-    off = wanted.mode == "disabled" or wanted.effort == "none"
-    if "thinking" not in model.can:
-        if not off:
-            losses.append(Loss("thinking", f"{model.name} does not think"))
-        return ""
-    if off and NAMES.is_model("none", model_id):
-        return "none"
-    if off:
-        losses.append(Loss("thinking", f"{model.name} cannot be told not to think"))
-        return ""
-    effort = wanted.effort
-    if not effort and wanted.budget_tokens is not None:
-        effort = NAMES.effort_of(wanted.budget_tokens)
-    if not effort and wanted.mode in ("enabled", "adaptive"):
-        effort = "medium"
-    if effort in ("xhigh", "max") and NAMES.is_model("xhigh", model_id):
-        return nearest(wanted.effort, "xhigh", losses)
-    return nearest(wanted.effort, NAMES.efforts.get(effort, "high"), losses) if effort else ""

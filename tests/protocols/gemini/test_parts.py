@@ -4,7 +4,7 @@ import pytest
 
 from engine.core.conversation import Document, Image, Loss, Opaque, Sealed, Text, Thinking, ToolCall
 from engine.core.errors import RequestError
-from engine.protocols.gemini.parts import an_args, named, read_part, standard_base64, write_part
+from engine.protocols.gemini.parts import named, read_part, standard_base64, write_part
 from engine.protocols.turns import made_id
 
 CASES = [
@@ -91,19 +91,6 @@ def test_content_of_other_vendors_is_reported_and_media_leave_a_trace() -> None:
     held = Image(sealed=Sealed("openai-chat", {"file_id": "f"}))
     assert write_part(held, "q", losses) == {"text": "[a image that could not be carried]"}
     assert {loss.path for loss in losses} >= {"p", "q"}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected", "reported"),
-    [("", {}, 0), ("{}", {}, 0), ('{"a":1}', {"a": 1}, 0), ("null", {}, 0), ("[1]", {"input": [1]}, 1),
-     ('{"a":', {"input": '{"a":'}, 1)],
-)  # fmt: skip
-def test_arguments_are_an_object_whatever_was_written(
-    arguments: str, expected: object, reported: int
-) -> None:  # G93
-    losses: list[Loss] = []
-    assert an_args(arguments, "p", losses) == expected
-    assert len(losses) == reported
 
 
 def test_names_and_base64_come_in_two_spellings() -> None:
