@@ -4,39 +4,20 @@ The agent's own paths are raw ASGI applications, because a request wrapper would
 operators call goes through Starlette's ordinary requests and responses.
 """
 
-import time
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
-
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from engine import turn, wire
-from engine.core.decision import Decision, Result
-from engine.core.errors import Fault, RequestError, WeaveError
-from engine.protocols import PROTOCOLS
-from engine.protocols.shape import Protocol
-from engine.server import links, outcomes
+from engine import wire
+from engine.core.errors import Fault, WeaveError
+from engine.server.asking import ANTHROPIC, GEMINI, OPENAI_CHAT, OPENAI_RESPONSES, not_taken, protocol_of
+from engine.server.console import Console
 from engine.server.counting import CountTokens
-from engine.server.engine import Engine, current_trial, decide
+from engine.server.engine import Engine
 from engine.server.model_in_path import ModelInPath
-from engine.server.receiving import GoneError, header_map, read_body
+from engine.server.receiving import GoneError
 from engine.server.relay import Relay
-from engine.server.telling import as_json
-
-ANTHROPIC = PROTOCOLS["anthropic-messages"]
-OPENAI_CHAT = PROTOCOLS["openai-chat"]
-OPENAI_RESPONSES = PROTOCOLS["openai-responses"]
-GEMINI = PROTOCOLS["gemini"]
-
-PAGE_HEADERS = {
-    "content-security-policy": "default-src 'none'; form-action 'self'; frame-ancestors 'none'",
-    "referrer-policy": "no-referrer",
-    "cache-control": "no-store",
-}
 
 
 def routes(engine: Engine) -> Starlette:
@@ -75,162 +56,10 @@ def routes(engine: Engine) -> Starlette:
     return app
 
 
-class Console:
-    """What operators and their scripts ask of a running engine, answered in JSON."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
-
-    async def health(self, _request: Request) -> Response:
-        """Whether the process lives. Says nothing about policies or providers."""
-        return _json({"status": "ok", "uptime_seconds": round(time.time() - self._engine.started, 1)})
-
-    async def ready(self, _request: Request) -> Response:
-        """Whether requests are taken, by which policies, and what is wrong with newer ones on disk."""
-        engine, policies = self._engine, self._engine.policies
-        body = {
-            "status": "draining" if engine.draining else "ready",
-            "policy": policies.snapshot.policy.name,
-            "snapshot": policies.snapshot.fingerprint,
-            "policy_stale": policies.stale,
-            "problems": [str(problem) for problem in policies.problems or policies.snapshot.problems],
-            "rollout": trial.told() if (trial := current_trial(engine)) else None,
-            "running": engine.running,
-            "unwell": [asdict(each) for each in engine.health.conditions(time.monotonic())],
-            "malformed": dict(engine.malformed),
-            "journal": engine.journal.health(),
-        }
-        return _json(body, 503 if engine.draining else 200)
-
-    async def models(self, request: Request) -> Response:
-        """The catalog, in a shape both Anthropic's and OpenAI's clients read; Gemini's have their own."""
-        if _asks_as_gemini(request):
-            return _json({"models": [self._gemini_entry(name) for name in self._listed()]})
-        listed = [_model_entry(name, self._engine.started) for name in self._listed()]
-        return _json(
-            {
-                "object": "list",
-                "data": listed,
-                "has_more": False,
-                "first_id": listed[0]["id"] if listed else None,
-                "last_id": listed[-1]["id"] if listed else None,
-            }
-        )
-
-    async def model(self, request: Request) -> Response:
-        name = request.path_params["name"]
-        if self._engine.policies.snapshot.catalog.resolve(name) is None and name not in turn.ANY_MODEL:
-            raise RequestError(f"model {name!r} is not known here; GET /v1/models lists what is", "not_found")
-        if _asks_as_gemini(request):
-            return _json(self._gemini_entry(name))
-        return _json(_model_entry(name, self._engine.started))
-
-    async def route(self, request: Request) -> Response:
-        """The decision a request would get, without the call, the pin or a line in the journal."""
-        protocol = _protocol_of(request)
-        headers = header_map(request.scope)
-        raw = await read_body(request.receive, headers, self._engine.settings.max_body_bytes)
-        decided = await decide(self._engine, protocol, raw, headers)
-        return _json(as_json(decided.decision, None, ()))
-
-    async def decision(self, request: Request) -> Response:
-        journal, name = self._engine.journal, request.path_params["id"]
-        decision: Decision | None = await journal.decision(name)
-        if decision is None:
-            raise RequestError(f"no decision {name!r} in the journal", "not_found")
-        result: Result | None = await journal.result(name)
-        return _json(as_json(decision, result, await journal.attempts(name)))
-
-    async def no_upgrade(self, request: Request) -> Response:
-        """Codex asks for a WebSocket first. Told 426 it uses plain requests at once; any other refusal it takes for
-        trouble and tries again for seconds."""
-        if "websocket" not in request.headers.get("upgrade", "").lower():
-            return _json(OPENAI_RESPONSES.write_fault(_not_taken(request)), 405)
-        message = "this engine speaks no WebSocket; send the request by POST"
-        fault = Fault("invalid_request", message, 426, "client", "upgrade_required")
-        return Response(
-            wire.dumps(OPENAI_RESPONSES.write_fault(fault)), 426, {"upgrade": "HTTP/1.1"}, "application/json"
-        )
-
-    async def outcome(self, request: Request) -> Response:
-        most = self._engine.settings.max_body_bytes
-        raw = await read_body(request.receive, header_map(request.scope), most)
-        return _json(await outcomes.receive(self._engine, raw))
-
-    async def link(self, request: Request) -> Response:
-        """A page that says what a signed link is for."""
-        page = links.page(self._link(request))
-        return Response(page, media_type="text/html", headers=PAGE_HEADERS)
-
-    async def outcome_by_link(self, request: Request) -> Response:
-        link, headers = self._link(request), header_map(request.scope)
-        raw = await read_body(request.receive, headers, self._engine.settings.max_body_bytes)
-        result = request.query_params.get("result", "")
-        return _json(await outcomes.receive_by_link(self._engine, link, raw, result))
-
-    def _link(self, request: Request) -> links.Link:
-        secret = links.secret_of(self._engine.environment)
-        return links.read_link(request.path_params["token"], secret, time.time())
-
-    def _gemini_entry(self, name: str) -> dict[str, Any]:
-        model = self._engine.policies.snapshot.catalog.resolve(name)
-        limits = (
-            {"inputTokenLimit": model.context_tokens, "outputTokenLimit": model.output_tokens}
-            if model
-            else {}
-        )
-        return {
-            "name": f"models/{name}",
-            "version": "001",
-            "displayName": name,
-            **limits,
-            "supportedGenerationMethods": ["generateContent", "countTokens"],
-        }
-
-    def _listed(self) -> list[str]:
-        """What a client may ask for by name: our models, the exact aliases, and `auto`."""
-        catalog = self._engine.policies.snapshot.catalog
-        aliases = [alias for alias in catalog.aliases if "*" not in alias]
-        ids = [binding.id for model in catalog.models.values() for binding in model.served_by]
-        return list(dict.fromkeys([*catalog.models, *aliases, *ids, "auto"]))
-
-
-def _model_entry(name: str, created: float) -> dict[str, Any]:
-    moment = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(created))
-    return {
-        "id": name,
-        "object": "model",
-        "created": int(created),
-        "owned_by": "weave-engine",
-        "type": "model",
-        "display_name": name,
-        "created_at": moment,
-    }
-
-
-def _asks_as_gemini(request: Request) -> bool:
-    return request.url.path.startswith("/v1beta/") or "x-goog-api-key" in request.headers
-
-
-def _protocol_of(request: Request) -> Protocol:
-    """Which protocol a body for /v1/route is in: as the query says, else as an Anthropic client would show."""
-    named = request.query_params.get("protocol")
-    if named is None:
-        return ANTHROPIC if "anthropic-version" in request.headers else OPENAI_CHAT
-    if named not in PROTOCOLS:
-        raise RequestError(f"protocol {named!r} is not known; it takes one of {', '.join(PROTOCOLS)}")
-    return PROTOCOLS[named]
-
-
-def _json(body: Mapping[str, Any], status: int = 200) -> Response:
-    return Response(wire.dumps(body), status, media_type="application/json")
-
-
 def _fault_response(request: Request, fault: Fault) -> Response:
     """An error in the words of whoever seems to ask."""
-    anthropic = "anthropic-version" in request.headers or request.url.path.startswith("/v1/messages")
-    protocol = GEMINI if _asks_as_gemini(request) else ANTHROPIC if anthropic else OPENAI_CHAT
-    return _json(protocol.write_fault(fault), fault.http_status)
+    body = wire.dumps(protocol_of(request.scope).write_fault(fault))
+    return Response(body, fault.http_status, media_type="application/json")
 
 
 async def _weave_error(request: Request, error: Exception) -> Response:
@@ -252,9 +81,4 @@ async def _not_found(request: Request, _error: Exception) -> Response:
 
 
 async def _not_allowed(request: Request, _error: Exception) -> Response:
-    return _fault_response(request, _not_taken(request))
-
-
-def _not_taken(request: Request) -> Fault:
-    message = f"{request.url.path} does not take {request.method}"
-    return Fault("invalid_request", message, 405, "client")
+    return _fault_response(request, not_taken(request.scope))
