@@ -16,6 +16,10 @@ The traps it knows:
   than it was told before, and counts as no failure.
 * What the client did (hung up, sent nonsense) says nothing about anybody.
 * When a probe's client hangs up, the probe ended without an answer; the next call is a probe again.
+* A call that began before the breaker opened may end while a probe is under way. It says nothing about now: only the
+  probe closes the breaker or opens it again, so whoever tells how a call ended says which breakers it was the probe of.
+* A call that never reached the endpoint says nothing about the model, and any answer at all, even a refusal, says that
+  the endpoint can be reached.
 
 Pure: time is an argument, in seconds on one clock. One event loop owns a `Health`.
 """
@@ -43,7 +47,7 @@ USUAL_PAUSE_SECONDS = 5.0  # after a rate limit that does not say how long
 UNREACHABLE_COOLDOWN_SECONDS = 1.0  # at first; an address that is gone for a moment only is soon used again
 FEWEST_CALLS = 10  # before a share of slow calls means anything
 RETURNING_SHARE = 0.1  # of calls, at first
-MOST_COUNTED = 256  # calls a window keeps for each way
+MOST_COUNTED = 1_000  # calls a window keeps for each way; no policy may ask for more failures
 MOST_WAYS = 10_000
 
 # The breaker of an endpoint's address.
@@ -65,9 +69,12 @@ class Condition:
 
 @dataclass(slots=True)
 class _Way:
-    """`calls` holds when each call of the window ended, and whether it failed or was slow."""
+    """`calls` holds when each call of the window ended, and whether it failed or was slow; `failed` and `slow` count
+    them."""
 
-    calls: deque[tuple[float, bool, bool]] = field(default_factory=lambda: deque(maxlen=MOST_COUNTED))
+    calls: deque[tuple[float, bool, bool]] = field(default_factory=deque)
+    failed: int = 0
+    slow: int = 0
     state: State = "closed"
     until: float = 0.0  # when an open breaker lets a probe through, or a returning one is closed
     since: float = 0.0  # when it began to return
@@ -75,6 +82,10 @@ class _Way:
     probing: bool = False
     paused_until: float = 0.0
     paused_for: FaultKind = "rate_limit"
+
+
+# The breakers that a call is the probe of; nearly always none.
+Probes = tuple[_Way, ...]
 
 
 class Health:
@@ -93,14 +104,18 @@ class Health:
         """Whether nothing is wrong with this way but that a limit of calls is used up."""
         ways = self._found(binding)
         paused = any(way.paused_until > now and way.paused_for == "rate_limit" for way in ways)
-        return paused and all(way.state == "closed" for way in ways)
+        return paused and all(_state(way, now) == "closed" for way in ways)
 
-    def began(self, binding: Binding, now: float) -> None:
-        """A call takes this way. Where its breaker was open, it is the probe."""
+    def began(self, binding: Binding, now: float) -> Probes:
+        """A call takes this way. Where its breaker was open, it is the probe, and says so when it `ended`."""
+        probes: list[_Way] = []
         for way in self._found(binding):
-            if way.state == "open" and now >= way.until:
+            if way.state == "open" and now >= way.until and not way.probing:
                 way.state = "half_open"
-            way.probing = way.probing or way.state == "half_open"
+            if way.state == "half_open" and not way.probing:
+                way.probing = True
+                probes.append(way)
+        return tuple(probes)
 
     def ended(
         self,
@@ -110,47 +125,51 @@ class Health:
         rules: Breaker,
         now: float,
         reached: bool = True,
+        probes: Probes = (),
     ) -> list[Condition]:
         """How a call of this way ended, and which breakers that changed: `fault` is None where it served, `seconds` is
         how long its first content took, and `reached` is false where the endpoint did not even answer with headers."""
         if fault is not None and fault.kind in PAUSES and fault.origin != "client":
             wait = fault.retry_after_seconds or (USUAL_PAUSE_SECONDS if fault.kind == "rate_limit" else 0.0)
             self._pause(binding, wait, fault.kind, now)
-        if fault is not None and (fault.origin == "client" or fault.kind not in ILLNESSES):
-            self.abandoned(binding)
-            return []
         unreachable = fault is not None and fault.kind == "connection" and not reached
+        telling = fault is None or (fault.origin != "client" and fault.kind in ILLNESSES)
         own, shared = (binding.endpoint, binding.id), (binding.endpoint, "")
-        failed = fault is not None and not unreachable
-        changed = self._counted(own, failed, seconds > rules.slower_than_seconds, rules, now)
-        if unreachable or shared in self._ways:
-            changed += self._counted(shared, unreachable, False, SHARED, now)
+        changed: list[Condition] = []
+        if telling and not unreachable:
+            slow = seconds > rules.slower_than_seconds
+            changed += self._counted(own, fault is not None, slow, rules, now, probes)
+        if unreachable or (reached and shared in self._ways):
+            changed += self._counted(shared, unreachable, False, SHARED, now, probes)
+        self.abandoned(probes)
         return changed
 
-    def abandoned(self, binding: Binding) -> None:
+    def abandoned(self, probes: Probes) -> None:
         """A call ended in a way that says nothing about the provider; the next one may probe."""
-        for way in self._found(binding):
+        for way in probes:
             way.probing = False
 
     def conditions(self, now: float) -> list[Condition]:
         """All ways that are not simply well, by name."""
-        ill = [key for key, way in self._ways.items() if way.state != "closed" or way.paused_until > now]
+        ways = self._ways.items()
+        ill = [key for key, way in ways if way.paused_until > now or _state(way, now) != "closed"]
         return [_condition(key, self._ways[key], now) for key in sorted(ill)]
 
     def _counted(
-        self, key: tuple[str, str], failed: bool, slow: bool, rules: Breaker, now: float
+        self, key: tuple[str, str], failed: bool, slow: bool, rules: Breaker, now: float, probes: Probes
     ) -> list[Condition]:
         way = self._way(key)
         before = way.state
-        _count(way, failed, slow, rules, now)
+        _count(way, failed, slow, rules, now, any(way is probe for probe in probes))
         return [] if way.state == before else [_condition(key, way, now)]
 
     def _pause(self, binding: Binding, seconds: float, kind: FaultKind, now: float) -> None:
         if not seconds:
             return
         way = self._way((binding.endpoint, binding.id))
-        way.paused_for = kind
-        way.paused_until = max(way.paused_until, now + min(seconds, LONGEST_PAUSE_SECONDS))
+        until = now + min(seconds, LONGEST_PAUSE_SECONDS)
+        if until > way.paused_until:
+            way.paused_until, way.paused_for = until, kind
 
     def _found(self, binding: Binding) -> list[_Way]:
         """The states that stand in a call's way: the model's own, and the endpoint's."""
@@ -169,23 +188,26 @@ class Health:
 
 
 def _condition(key: tuple[str, str], way: _Way, now: float) -> Condition:
-    failures = sum(failed for _, failed, _ in way.calls)
-    return Condition(*key, way.state, failures, len(way.calls), max(0.0, way.paused_until - now))
+    paused = max(0.0, way.paused_until - now)
+    return Condition(*key, _state(way, now), way.failed, len(way.calls), paused)
+
+
+def _state(way: _Way, now: float) -> State:
+    """Who has returned for long enough is closed, though no call has come since to say so."""
+    return "closed" if way.state == "returning" and now >= way.until else way.state
 
 
 def _admits(way: _Way, rules: Breaker, now: float) -> bool:
     if now < way.paused_until:
         return False
-    match way.state:
+    match _state(way, now):
         case "closed":
             return True
         case "open":
-            return now >= way.until and not way.probing
+            return now >= way.until
         case "half_open":
             return not way.probing
         case "returning":
-            if now >= way.until:
-                return True
             share = (now - way.since) / max(rules.window_seconds, 1e-9)
             return _chance(now) < max(RETURNING_SHARE, share)
 
@@ -200,34 +222,39 @@ def _waits(way: _Way, now: float) -> float:
     return max(0.0, closed, way.paused_until - now)
 
 
-def _count(way: _Way, failed: bool, slow: bool, rules: Breaker, now: float) -> None:
+def _count(way: _Way, failed: bool, slow: bool, rules: Breaker, now: float, probe: bool) -> None:
     """One more call, and what that makes of the breaker."""
-    was_probe, way.probing = way.state == "half_open", False
-    if way.state == "returning" and now >= way.until:
-        way.state = "closed"
+    way.state = _state(way, now)
     way.calls.append((now, failed, slow))
-    while way.calls and way.calls[0][0] < now - rules.window_seconds:
-        way.calls.popleft()
-    if was_probe:
+    way.failed += failed
+    way.slow += slow
+    while way.calls[0][0] < now - rules.window_seconds or len(way.calls) > MOST_COUNTED:
+        _, was_failed, was_slow = way.calls.popleft()
+        way.failed -= was_failed
+        way.slow -= was_slow
+    if probe:
         _open(way, rules, now) if failed or slow else _return(way, rules, now)
-    elif way.state != "open" and _ill(way, rules):
+    elif way.state in ("closed", "returning") and _ill(way, rules):
         _open(way, rules, now)
 
 
 def _ill(way: _Way, rules: Breaker) -> bool:
-    failed = sum(failed for _, failed, _ in way.calls)
-    slow = sum(slow for _, _, slow in way.calls)
-    too_slow = len(way.calls) >= FEWEST_CALLS and slow / len(way.calls) > rules.slow_share
-    return failed >= rules.failures or too_slow
+    too_slow = len(way.calls) >= FEWEST_CALLS and way.slow / len(way.calls) > rules.slow_share
+    return way.failed >= rules.failures or too_slow
 
 
 def _open(way: _Way, rules: Breaker, now: float) -> None:
     again = way.state in ("half_open", "returning")
     way.cooldown = min(way.cooldown * 2, LONGEST_COOLDOWN_SECONDS) if again else rules.cooldown_seconds
     way.state, way.until = "open", now + way.cooldown
-    way.calls.clear()
+    _forget(way)
 
 
 def _return(way: _Way, rules: Breaker, now: float) -> None:
     way.state, way.since, way.until = "returning", now, now + rules.window_seconds
+    _forget(way)
+
+
+def _forget(way: _Way) -> None:
     way.calls.clear()
+    way.failed = way.slow = 0

@@ -1,13 +1,13 @@
 """The ways to models as one request sees them: which first, which closed, and what it tells of the ones it took."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from engine.core.catalog import Binding, Model
 from engine.core.errors import Fault
 from engine.core.policy import Breaker
 from engine.routing.balance import Balance
-from engine.routing.health import Condition, Health
+from engine.routing.health import Condition, Health, Probes
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +18,7 @@ class RequestWays:
     balance: Balance
     session: str
     id: str
+    _probes: dict[Binding, Probes] = field(default_factory=dict)  # of the calls under way that are probes
 
     def order(self, model: Model, now: float) -> Sequence[Binding]:
         return self.balance.order(model, self.session, self.id, now)
@@ -32,12 +33,13 @@ class RequestWays:
         return self.health.limited(binding, now)
 
     def began(self, binding: Binding, now: float) -> None:
-        self.health.began(binding, now)
+        if probes := self.health.began(binding, now):
+            self._probes[binding] = probes
         self.balance.began(binding)
 
     def abandoned(self, binding: Binding) -> None:
         """The client left before the call came to an end."""
-        self.health.abandoned(binding)
+        self.health.abandoned(self._probes.pop(binding, ()))
         self.balance.ended(binding)
 
     def ended(
@@ -54,4 +56,5 @@ class RequestWays:
         self.balance.ended(binding)
         if fault is None:
             self.balance.served(model, binding, self.session, seconds, now)
-        return self.health.ended(binding, fault, seconds or 0.0, rules, now, reached)
+        probes = self._probes.pop(binding, ())
+        return self.health.ended(binding, fault, seconds or 0.0, rules, now, reached, probes)

@@ -23,8 +23,8 @@ DOWN = fault("server_error")
 
 
 def call(health: Health, at: float, end: Fault | None, seconds: float = 1.0, binding: Binding = HERE) -> None:
-    health.began(binding, at)
-    health.ended(binding, end, seconds, RULES, at)
+    probes = health.began(binding, at)
+    health.ended(binding, end, seconds, RULES, at, probes=probes)
 
 
 def opened(at: float = 0.0) -> Health:
@@ -109,9 +109,45 @@ def test_a_breaker_that_breaks_again_while_it_returns_stays_open_longer() -> Non
 def test_a_probe_whose_client_left_leaves_the_next_call_to_probe() -> None:
     # a client's cancel is neutral
     health = opened()
-    health.began(HERE, 20.0)
-    health.abandoned(HERE)
+    health.abandoned(health.began(HERE, 20.0))
     assert health.admits(HERE, RULES, 20.0)
+
+
+def test_a_call_from_before_the_breaker_opened_decides_nothing_for_the_probe() -> None:
+    # G77: one probe at a time, and it alone closes the breaker
+    health = Health()
+    early = health.began(HERE, 0.0)
+    for _ in range(RULES.failures):
+        call(health, 0.0, DOWN)
+    probe = health.began(HERE, 20.0)
+    health.ended(HERE, None, 1.0, RULES, 21.0, probes=early)
+    assert state(health, 21.0) == "half_open"
+    assert not health.admits(HERE, RULES, 21.0)
+    health.ended(HERE, None, 1.0, RULES, 22.0, probes=probe)
+    assert state(health, 22.0) == "returning"
+
+
+def test_a_probe_that_never_reached_its_endpoint_says_nothing_about_the_model() -> None:
+    health = opened()
+    probe = health.began(HERE, 20.0)
+    health.ended(HERE, fault("connection"), 3.0, RULES, 20.0, reached=False, probes=probe)
+    states = {each.model: each.state for each in health.conditions(20.0)}
+    assert states == {"opus": "half_open", "": "open"}
+
+
+def test_a_refusal_shows_that_an_endpoint_is_there_again() -> None:
+    health = Health()
+    probe = health.began(HERE, 0.0)
+    health.ended(HERE, fault("connection"), 3.0, RULES, 0.0, reached=False, probes=probe)
+    call(health, 1.0, fault("authentication"))
+    assert [(each.model, each.state) for each in health.conditions(1.0)] == [("", "returning")]
+
+
+def test_who_has_returned_for_long_enough_is_well_without_another_call() -> None:
+    health = opened()
+    call(health, 20.0, None)
+    assert state(health, 49.9) == "returning"
+    assert state(health, 50.0) == "closed"
 
 
 @pytest.mark.parametrize("kind", sorted(set(get_args(FaultKind)) - ILLNESSES))
@@ -151,8 +187,8 @@ def test_an_address_nobody_answers_at_is_closed_for_all_its_models_at_once() -> 
 def test_an_address_that_stays_silent_is_tried_less_and_less_often() -> None:
     health, now, waits = Health(), 0.0, []
     for _ in range(4):
-        health.began(HERE, now)
-        health.ended(HERE, fault("connection"), 3.0, RULES, now, reached=False)
+        probes = health.began(HERE, now)
+        health.ended(HERE, fault("connection"), 3.0, RULES, now, reached=False, probes=probes)
         waits.append(health.waits(HERE, now))
         now += waits[-1]
     assert waits == [1.0, 2.0, 4.0, 8.0]
@@ -198,6 +234,21 @@ def test_a_limit_that_is_used_up_is_told_from_an_illness() -> None:
     assert not health.limited(BESIDE, 1.0)
     call(health, 1.0, fault("overloaded", wait=90.0))
     assert not health.limited(HERE, 2.0)
+
+
+def test_the_longest_pause_says_what_it_is_for() -> None:
+    health = Health()
+    call(health, 0.0, fault("rate_limit", wait=60.0))
+    call(health, 1.0, fault("overloaded", wait=5.0))
+    assert health.limited(HERE, 10.0)
+
+
+def test_a_policy_may_ask_for_as_many_failures_as_its_schema_lets_it() -> None:
+    health, patient = Health(), Breaker(failures=1_000)
+    for _ in range(1_000):
+        assert health.admits(HERE, patient, 0.0)
+        health.ended(HERE, DOWN, 1.0, patient, 0.0)
+    assert not health.admits(HERE, patient, 0.0)
 
 
 def test_an_overloaded_provider_is_left_alone_for_as_long_as_it_asks() -> None:

@@ -1,0 +1,249 @@
+"""Breakers, pauses and pins against references written as plainly as their rules, over any course of events.
+
+The references remember everything and are asked for nothing but the answer; they know no trick of the code that they
+judge. What a breaker lets through while it returns is a share and therefore chance: there the reference says
+"perhaps", and takes what the code says.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from engine.core.catalog import Binding, Model, Price
+from engine.core.errors import Fault, FaultKind
+from engine.core.policy import Breaker
+from engine.routing.balance import Balance
+from engine.routing.health import Health
+from engine.routing.ways import RequestWays
+
+BINDINGS = tuple(Binding(endpoint, id) for endpoint in ("one", "two") for id in ("opus", "haiku"))
+MODEL = Model("opus", "frontier", 1, 1, frozenset(), Price(0, 0, 0, 0), BINDINGS)
+
+LONGEST_COOLDOWN = 600.0
+USUAL_PAUSE = 5.0
+ADDRESS = Breaker(failures=1, cooldown_seconds=1.0)  # the breaker of an endpoint's address
+
+
+@dataclass(eq=False)
+class Call:
+    """One call under way, and the request's own view of the ways."""
+
+    binding: Binding
+    ways: RequestWays
+
+
+@dataclass
+class Plain:
+    """One breaker, as its rules are told: every call is remembered until the breaker changes its state."""
+
+    rules: Breaker
+    calls: list[tuple[float, bool, bool]] = field(default_factory=list)  # when it ended; failed; slow
+    phase: str = "closed"
+    since: float = 0.0  # when the phase began
+    cooldown: float = 0.0
+    probe: Call | None = None
+
+    def state(self, now: float) -> str:
+        if self.phase == "returning" and now >= self.since + self.rules.window_seconds:
+            return "closed"
+        return self.phase
+
+    def lets(self, now: float) -> bool | None:
+        """Whether a call may go; None is perhaps."""
+        match self.state(now):
+            case "closed":
+                return True
+            case "open":
+                return now >= self.since + self.cooldown
+            case "half_open":
+                return self.probe is None
+            case _:
+                return None
+
+    def begins(self, call: Call, now: float) -> None:
+        if self.phase == "open" and now >= self.since + self.cooldown:
+            self.phase = "half_open"
+        if self.phase == "half_open" and self.probe is None:
+            self.probe = call
+
+    def forgets(self, call: Call) -> None:
+        if self.probe is call:
+            self.probe = None
+
+    def ends(self, call: Call, failed: bool, slow: bool, now: float) -> None:
+        before, was_probe = self.state(now), self.probe is call
+        self.calls.append((now, failed, slow))
+        self.forgets(call)
+        if was_probe and not failed and not slow:
+            self.becomes("returning", now)
+        elif was_probe or (before in ("closed", "returning") and self.is_ill(now)):
+            again = before in ("half_open", "returning")
+            self.cooldown = min(2 * self.cooldown, LONGEST_COOLDOWN) if again else self.rules.cooldown_seconds
+            self.becomes("open", now)
+        elif before == "closed":
+            self.phase = "closed"
+
+    def becomes(self, phase: str, now: float) -> None:
+        self.phase, self.since, self.calls = phase, now, []
+
+    def is_ill(self, now: float) -> bool:
+        lately = [call for call in self.calls if call[0] >= now - self.rules.window_seconds]
+        failures, slow = sum(call[1] for call in lately), sum(call[2] for call in lately)
+        many = len(lately) >= 10 and slow / len(lately) > self.rules.slow_share
+        return failures >= self.rules.failures or many
+
+
+def fault(kind: FaultKind, wait: float | None = None, client: bool = False) -> Fault:
+    return Fault(kind, kind, origin="client" if client else "provider", retry_after_seconds=wait)
+
+
+ILL: tuple[FaultKind, ...] = ("server_error", "overloaded", "timeout", "connection")
+NEUTRAL: tuple[FaultKind, ...] = ("invalid_request", "authentication", "not_found", "context_exceeded")
+WAITS = st.sampled_from([None, 0.5, 3.0, 20.0])
+
+
+class Breakers(RuleBasedStateMachine):
+    @initialize(
+        failures=st.integers(1, 4), cooldown=st.sampled_from([2.0, 7.0]), window=st.sampled_from([3.0, 10.0])
+    )
+    def begin(self, failures: int, cooldown: float, window: float) -> None:
+        self.breaker = Breaker(failures, 0.5, 5.0, window, cooldown)
+        self.now = 100.0
+        self.health = Health()
+        self.calls: list[Call] = []
+        self.models = {binding: Plain(self.breaker) for binding in BINDINGS}
+        self.addresses = {binding.endpoint: Plain(ADDRESS) for binding in BINDINGS}
+        self.pauses: dict[Binding, list[tuple[float, str]]] = {binding: [] for binding in BINDINGS}
+
+    @rule(seconds=st.sampled_from([0.25, 1.0, 2.5, 7.0, 31.0]))
+    def time_goes_by(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(binding=st.sampled_from(BINDINGS))
+    def a_call_begins_where_it_may(self, binding: Binding) -> None:
+        self._begin(binding)
+
+    @rule(binding=st.sampled_from(BINDINGS), count=st.integers(5, 12), slow=st.booleans())
+    def many_calls_serve(self, binding: Binding, count: int, slow: bool) -> None:
+        for _ in range(count):
+            if (call := self._begin(binding)) is not None:
+                self._end(call, None, 6.0 if slow else 0.1)
+
+    def _begin(self, binding: Binding) -> Call | None:
+        ways = RequestWays(self.health, Balance(), "", "d1")
+        if not ways.admits(binding, self.breaker, self.now):
+            return None
+        call = Call(binding, ways)
+        ways.began(binding, self.now)
+        for plain in self._around(binding):
+            plain.begins(call, self.now)
+        self.calls.append(call)
+        return call
+
+    @precondition(lambda self: self.calls)
+    @rule(data=st.data(), slow=st.booleans())
+    def a_call_serves(self, data: st.DataObject, slow: bool) -> None:
+        self._end(self._one(data), None, 6.0 if slow else 0.1)
+
+    @precondition(lambda self: self.calls)
+    @rule(data=st.data(), kind=st.sampled_from(ILL), wait=WAITS)
+    def a_call_fails(self, data: st.DataObject, kind: FaultKind, wait: float | None) -> None:
+        self._end(self._one(data), fault(kind, wait), 0.1)
+
+    @precondition(lambda self: self.calls)
+    @rule(data=st.data())
+    def nobody_answers_at_the_address(self, data: st.DataObject) -> None:
+        self._end(self._one(data), fault("connection"), 0.1, reached=False)
+
+    @precondition(lambda self: self.calls)
+    @rule(data=st.data(), wait=WAITS)
+    def a_limit_is_used_up(self, data: st.DataObject, wait: float | None) -> None:
+        self._end(self._one(data), fault("rate_limit", wait), 0.1)
+
+    @precondition(lambda self: self.calls)
+    @rule(data=st.data(), kind=st.sampled_from((*NEUTRAL, *ILL)), theirs=st.booleans())
+    def a_call_ends_in_what_says_nothing(self, data: st.DataObject, kind: FaultKind, theirs: bool) -> None:
+        self._end(self._one(data), fault(kind, client=theirs or kind in ILL), 0.1)
+
+    @precondition(lambda self: self.calls)
+    @rule(data=st.data())
+    def a_client_leaves(self, data: st.DataObject) -> None:
+        call = self._one(data)
+        call.ways.abandoned(call.binding)
+        for plain in self._around(call.binding):
+            plain.forgets(call)
+
+    def _one(self, data: st.DataObject) -> Call:
+        return self.calls.pop(data.draw(st.integers(0, len(self.calls) - 1)))
+
+    def _end(self, call: Call, end: Fault | None, seconds: float, reached: bool = True) -> None:
+        if call in self.calls:
+            self.calls.remove(call)
+        call.ways.ended(MODEL, call.binding, end, seconds, self.breaker, self.now, reached)
+        own, address = self._around(call.binding)
+        theirs = end is not None and end.origin == "client"
+        if end is not None and not theirs and end.kind in ("rate_limit", "overloaded", "server_error"):
+            wait = end.retry_after_seconds or (USUAL_PAUSE if end.kind == "rate_limit" else 0.0)
+            self.pauses[call.binding].append((self.now + wait, end.kind))
+        if reached:
+            address.ends(call, failed=False, slow=False, now=self.now)
+        else:
+            address.ends(call, failed=True, slow=False, now=self.now)
+        if reached and (end is None or (end.kind in ILL and not theirs)):
+            own.ends(
+                call, failed=end is not None, slow=seconds > self.breaker.slower_than_seconds, now=self.now
+            )
+        own.forgets(call)
+
+    def _around(self, binding: Binding) -> tuple[Plain, Plain]:
+        return self.models[binding], self.addresses[binding.endpoint]
+
+    def _lets(self, binding: Binding) -> bool | None:
+        if any(until > self.now for until, _ in self.pauses[binding]):
+            return False
+        answers = [plain.lets(self.now) for plain in self._around(binding)]
+        return False if False in answers else None if None in answers else True
+
+    @invariant()
+    def a_call_may_go_where_the_rules_let_it(self) -> None:
+        for binding in BINDINGS:
+            expected = self._lets(binding)
+            if expected is not None:
+                assert self.health.admits(binding, self.breaker, self.now) is expected
+
+    @invariant()
+    def who_must_wait_is_told_how_long(self) -> None:
+        for binding in BINDINGS:
+            ends = [until for until, _ in self.pauses[binding]]
+            ends += [plain.since + plain.cooldown for plain in self._around(binding) if plain.phase == "open"]
+            expected = max([0.0, *(end - self.now for end in ends)])
+            assert self.health.waits(binding, self.now) == expected
+
+    @invariant()
+    def a_limit_is_told_from_an_illness(self) -> None:
+        for binding in BINDINGS:
+            holding = [pause for pause in self.pauses[binding] if pause[0] > self.now]
+            holds = max(holding, key=lambda pause: pause[0], default=(0.0, ""))[1]
+            well = all(plain.state(self.now) == "closed" for plain in self._around(binding))
+            assert self.health.limited(binding, self.now) is (holds == "rate_limit" and well)
+
+    @invariant()
+    def what_is_not_well_is_told_and_nothing_else(self) -> None:
+        expected: dict[tuple[str, str], str] = {
+            (binding.endpoint, binding.id): plain.state(self.now) for binding, plain in self.models.items()
+        }
+        expected |= {(name, ""): plain.state(self.now) for name, plain in self.addresses.items()}
+        paused = {
+            (binding.endpoint, binding.id)
+            for binding, ends in self.pauses.items()
+            if any(until > self.now for until, _ in ends)
+        }
+        told = {(each.endpoint, each.model): each.state for each in self.health.conditions(self.now)}
+        assert told == {key: state for key, state in expected.items() if state != "closed" or key in paused}
+
+
+TestBreakers: Any = Breakers.TestCase
+TestBreakers.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
