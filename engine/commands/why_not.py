@@ -22,6 +22,7 @@ Obstacle = Literal[
     "none",  # it did serve
     "eligible",  # it cannot carry the request
     "guard",
+    "budget",
     "forced",
     "sealed",
     "escalation",
@@ -76,6 +77,8 @@ def _obstacle(model: str, decision: Decision) -> tuple[Obstacle, str]:
     match decision.source:
         case "guard":
             return "guard", f"the guard {rule} allows only {chosen} here, whatever else is wanted"
+        case "budget":
+            return "budget", f"a budget is used up, so {chosen} serves: {decision.reason}"
         case "forced":
             return "forced", f"the client forced {chosen}"
         case "sealed":

@@ -19,7 +19,7 @@ from engine.core.evidence import Grounds, TaskVerdict
 from engine.core.reply import StopReason, Usage
 
 # Where a decision came from, strongest first: each outranks those after it.
-Source = Literal["guard", "forced", "sealed", "escalation", "pin", "rule", "learner", "default"]
+Source = Literal["guard", "budget", "forced", "sealed", "escalation", "pin", "rule", "learner", "default"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,7 @@ class Step:
         "cap",
         "canary",
         "shadow",
+        "budget",
     ]
     name: str
     result: Literal["matched", "passed", "error", "skipped"]
@@ -93,6 +94,7 @@ class Decision:
     hints: Mapping[str, Any] = field(default_factory=dict)
     candidates: tuple[Candidate, ...] = ()
     trace: tuple[Step, ...] = ()
+    reserved_usd: float = 0.0  # the most it may cost, held for it while it runs; 0 where no budget holds it
     shadow: str = ""  # the model a policy on trial would have chosen; its step in the trace says more
 
     @property
@@ -159,6 +161,9 @@ class Result:
     client_gone: bool = False
     dropped: tuple[Loss, ...] = ()  # what did not come through as it was; of the answer, under `reply`
     edits: tuple[str, ...] = ()  # top-level fields changed in a body forwarded as it came
+    wasted_usd: float = (
+        0.0  # what attempts that were given up are estimated to have cost, on top of `cost_usd`
+    )
 
 
 # How an outcome came: somebody said so (API, command line), by a signed link, or read from the conversation. What

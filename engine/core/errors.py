@@ -4,6 +4,7 @@
     ├── RequestError           the client sent what cannot be served (4xx, never retried)
     ├── UpstreamError          a provider failed, refused, or could not be reached
     ├── UnservableError        the engine has nothing to serve this request with (no model fits, no key)
+    │   └── BudgetError        a budget has no room for what it may cost
     ├── LossError              the request cannot go to this model whole, and the policy lets nothing be lost
     ├── StreamOrderError       events came in an order no stream has: a bug in a decoder
     └── InvalidDocumentsError  operators' files do not hold; carries every Problem
@@ -88,6 +89,15 @@ class UpstreamError(WeaveError):
 
 class UnservableError(WeaveError):
     """The request is fine, but nothing here can serve it."""
+
+
+class BudgetError(UnservableError):
+    """What a request may cost would go over a budget that refuses."""
+
+    def __init__(self, fault: Fault, budget: str, value: str) -> None:
+        super().__init__(fault)
+        self.budget = budget
+        self.value = value
 
 
 # The code of a fault that says that a provider's bytes were no answer of its protocol. They are counted.

@@ -41,10 +41,13 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Pinning:
-    """Which values name a session (first present wins, as in `hints.session`) and how long it keeps its model."""
+    """Which values name a session (first present wins, as in `hints.session`), how long it keeps its model, and what
+    moves it: a saving of more than `switch_when_saving_usd` (None: none does), and the events in `move_when`."""
 
     key: tuple[str, ...] = ("hints.session", "features.client_session", "features.first_user_hash")
     ttl_seconds: float = 1800.0
+    switch_when_saving_usd: float | None = None
+    move_when: frozenset[str] = frozenset({"over_context"})
 
 
 RetryCause = Literal["connect_error", "timeout", "429", "5xx", "529"]
@@ -103,11 +106,11 @@ class Learner:
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What may be spent within a window, by each value of `per`. Beyond it `use` serves, or `reject` is the status
-    requests are refused with; exactly one of the two is set. Declared, not enforced yet."""
+    """What may be spent within a window that moves, by each value of `per`. Beyond it `use` serves, or `reject` is
+    the status requests are refused with; exactly one of the two is set."""
 
     name: str
-    per: str  # as in `identity.team`
+    per: str  # as in `identity.team`; `session` is the session that keeps its model
     usd: float
     window_seconds: float
     use: str = ""
@@ -191,6 +194,10 @@ class Policy(Protocol):
     def escalates(self, plan: str, inputs: Inputs) -> bool:
         """Whether evidence says that this plan's step failed, so that its next one takes over; an error says so
         too."""
+        ...
+
+    def locked(self, inputs: Inputs) -> bool:
+        """Whether a session must keep its model now, whatever it would save to move; an error says so too."""
         ...
 
     def may_explore(self, learner: str, inputs: Inputs) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from engine.core.catalog import Binding, Model
-from engine.core.policy import Breaker, Learner
+from engine.core.policy import Breaker, Budget, Learner
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,20 @@ class Pin:
     plan: str = ""
     step: int = 0
     before: Mapping[str, int] = field(default_factory=dict)
+    raised: bool = False  # an escalation brought the session here, and nothing cheaper takes it away again
+    moved: float = 0.0  # when the session last left another model for this one; 0 where it never did
+
+
+@dataclass(frozen=True, slots=True)
+class Warm:
+    """What a model's vendor had in its cache of a conversation after the last call, and how much that model has
+    written in how many turns. `at` is in seconds since the epoch."""
+
+    tokens: int
+    at: float
+    endpoint: str
+    turns: int = 0
+    written: int = 0
 
 
 class Ways(Protocol):
@@ -85,3 +99,32 @@ class Ways(Protocol):
 class PinStore(Protocol):
     def get(self, key: str, now: float) -> Pin | None: ...
     def put(self, key: str, pin: Pin) -> None: ...
+
+
+class Warmth(Protocol):
+    """What is warm of which conversation, by model."""
+
+    def of(self, conversation: str) -> Mapping[str, Warm]: ...
+    def put(self, conversation: str, model: str, warm: Warm) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What counts against a budget now, in nano-dollars: what was spent within its window, and the most that
+    requests under way may still cost."""
+
+    spent: int = 0
+    reserved: int = 0
+
+    @property
+    def taken(self) -> int:
+        return self.spent + self.reserved
+
+
+class Spend(Protocol):
+    """What was spent. Asking never changes it."""
+
+    def standing(self, budget: Budget, value: str, now: float) -> Standing: ...
+    def room_in(self, budget: Budget, value: str, need: int, now: float) -> float | None:
+        """Seconds until so much more could be spent, if nothing else is; None where that is never."""
+        ...

@@ -35,6 +35,7 @@ ASKED = {"source": "default", "rule": "working", "learner": "picker", "candidate
         ),
         ("little", {"source": "guard"}, "guard", "the guard chores allows only large here"),
         ("little", {"source": "forced"}, "forced", "the client forced large"),
+        ("little", {"source": "budget", "reason": "team-day: $50 of $50 is spent"}, "budget", "a budget is used up"),
         ("little", {"source": "escalation", "reason": "3 failed"}, "escalation", "escalated the session to large"),
         ("little", {"source": "pin"}, "pin", "the session keeps large, which the rule chores gave it"),
         ("little", {"source": "rule"}, "rule", "the rule chores matched first, and what it says means large"),

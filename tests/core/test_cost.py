@@ -1,7 +1,7 @@
 import pytest
 
 from engine.core.catalog import Price
-from engine.core.cost import cost_usd
+from engine.core.cost import cost_usd, nanos, usd_of
 from engine.core.reply import Usage
 
 PRICE = Price(input=5.0, output=25.0, cache_read=0.5, cache_write=6.25)
@@ -25,3 +25,10 @@ PRICE = Price(input=5.0, output=25.0, cache_read=0.5, cache_write=6.25)
 )
 def test_each_token_is_priced_once(usage: Usage, usd: float) -> None:
     assert cost_usd(usage, PRICE) == pytest.approx(usd)
+
+
+def test_sums_of_nano_dollars_are_exact() -> None:
+    tenth = nanos(0.1)
+    assert sum([tenth] * 1_000_000) == nanos(100_000)
+    assert usd_of(tenth * 3) == 0.3
+    assert nanos(0.000_000_000_4) == 0
