@@ -4,6 +4,7 @@ A `Forwarding` hands the bytes on as they are and only looks at them; a `Transla
 writes those in the client's protocol. Both tell the same things, so whoever drives them need not know which.
 """
 
+from dataclasses import replace
 from typing import Protocol as Shape
 
 from engine import wire
@@ -12,15 +13,17 @@ from engine.core.errors import Fault
 from engine.core.reply import Reply, StopReason, Usage
 from engine.core.stream import Broke, Event, PartGrew, Started, Stopped, has_content
 from engine.protocols.arguments import ArgumentRepair, put_right, repaired_reply
+from engine.protocols.pulse import Pulse
 from engine.protocols.shape import Encoded, Protocol, ReplyContext
+from engine.protocols.streams import hung_up
 from engine.protocols.tool_names import told_events, told_reply
 
 
 class Pipe(Shape):
     """`content_started`: the client has something no other model may replace. `ended`: nothing more will come.
-    `fault`: how the stream failed. `usage` is None until the provider gave any. `losses`: what of the reply so far
-    its client was not told as the provider said it. `reply_id`: the provider's name of the reply, where the client
-    is told it."""
+    `fault`: how the stream failed. `pulse`: whether it gets on. `usage` is None until the provider gave any.
+    `losses`: what of the reply so far its client was not told as the provider said it. `reply_id`: the provider's
+    name of the reply, where the client is told it."""
 
     @property
     def content_started(self) -> bool: ...
@@ -28,6 +31,8 @@ class Pipe(Shape):
     def ended(self) -> bool: ...
     @property
     def fault(self) -> Fault | None: ...
+    @property
+    def pulse(self) -> Pulse: ...
     @property
     def stop(self) -> StopReason | None: ...
     @property
@@ -38,8 +43,9 @@ class Pipe(Shape):
     def reply_id(self) -> str: ...
 
     def feed(self, chunk: bytes) -> bytes: ...
-    def close(self) -> bytes:
-        """What completes the client's stream once the provider's bytes have ended, however they did."""
+    def close(self, why: Fault | None = None) -> bytes:
+        """What completes the client's stream once the provider's bytes have ended, however they did; `why` they did,
+        where that is known, is the fault of a stream that was not complete."""
         ...
 
 
@@ -58,6 +64,7 @@ class Forwarding:
         self._tap = protocol.tap()
         self._frames = WholeFrames()
         self._filter = UsageFilter() if withhold_usage else None
+        self.pulse = self._tap.pulse
         self.content_started = False
 
     @property
@@ -92,7 +99,7 @@ class Forwarding:
         whole = self._frames.feed(chunk)
         return self._filter.feed(whole) if self._filter else whole
 
-    def close(self) -> bytes:
+    def close(self, why: Fault | None = None) -> bytes:
         rest = b"" if self._tap.unreadable else self._frames.close()
         if self._filter:
             rest = self._filter.feed(rest) + self._filter.close()
@@ -100,6 +107,7 @@ class Forwarding:
         self._tap.close()
         if self._tap.fault is None or told_by_provider:
             return rest
+        self._tap.fault = _cut(self._tap.fault, why)
         # What was cut off in the middle of a frame stays behind: the client could not read it.
         writer = self._protocol.event_writer(self._context)
         return b"".join([*writer.feed(Broke(self._tap.fault)), *writer.close()])
@@ -113,6 +121,7 @@ class Translation:
         self._writer = client.event_writer(context)
         self._renamed = context.renamed
         self._arguments = ArgumentRepair(context.tools)
+        self.pulse = Pulse()
         self.reply_id = ""
         self.content_started = False
         self.ended = False
@@ -127,10 +136,14 @@ class Translation:
     def feed(self, chunk: bytes) -> bytes:
         return self._written(self._reader.feed(chunk))
 
-    def close(self) -> bytes:
-        return self._written(self._reader.close()) + b"".join(self._writer.close())
+    def close(self, why: Fault | None = None) -> bytes:
+        events = self._reader.close()
+        if events and isinstance(events[-1], Broke):
+            events[-1] = replace(events[-1], fault=_cut(events[-1].fault, why))
+        return self._written(events) + b"".join(self._writer.close())
 
     def _written(self, events: list[Event]) -> bytes:
+        self.pulse.note(events)
         written: list[bytes] = []
         for event in self._arguments.feed(told_events(events, self._renamed)):
             if not (self.content_started and isinstance(event, PartGrew)):
@@ -149,6 +162,11 @@ class Translation:
             case Broke(fault=fault, usage=usage):
                 self.fault, self.ended = fault, True
                 self.usage = usage or self.usage
+
+
+def _cut(fault: Fault, why: Fault | None) -> Fault:
+    """Bytes that ended too early did so for a reason, where it is known."""
+    return why if why is not None and fault == hung_up() else fault
 
 
 def told(reply: Reply, client: Protocol, context: ReplyContext) -> Encoded:

@@ -17,6 +17,7 @@ from engine.core.errors import Fault
 from engine.core.reply import Reply, Stop, Usage
 from engine.core.stream import Event
 from engine.protocols.mapping import Limits
+from engine.protocols.pulse import Pulse
 
 In = TypeVar("In", contravariant=True)
 Out = TypeVar("Out")  # invariant: a stage returns lists
@@ -38,11 +39,12 @@ class Tap(Shape):
     """Listens to a stream that is handed on unread, and reads only what the engine must know.
 
     `id` is the reply's; `content_started` is `has_content` of what passed; `ended` says that the provider came to an
-    end of its own, good or bad; `stop` and `usage` are there once told; `fault` is why the stream failed. `close` says
-    that the bytes are over, which is a fault where the stream had not ended.
+    end of its own, good or bad; `stop` and `usage` are there once told; `fault` is why the stream failed; `pulse` says
+    whether it gets on. `close` says that the bytes are over, which is a fault where the stream had not ended.
     """
 
     id: str
+    pulse: Pulse
     content_started: bool
     ended: bool
     stop: Stop | None

@@ -16,6 +16,7 @@ from engine import wire
 from engine.core.errors import MALFORMED, Fault, RequestError, UpstreamError
 from engine.core.reply import Reply, Stop, Usage
 from engine.core.stream import Broke, Event, Started, Stopped, has_content, unfold
+from engine.protocols.pulse import Glance, Pulse
 from engine.protocols.sse import LONGEST_FRAME, Frames
 
 UNREADABLE = (RequestError, ValueError, TypeError, KeyError, IndexError, AttributeError)
@@ -24,10 +25,12 @@ UNREADABLE = (RequestError, ValueError, TypeError, KeyError, IndexError, Attribu
 class StreamReader(ABC):
     """Subclasses read one frame at a time into events; this class keeps the promise of exactly one end.
 
-    `skip` says which frames need no reading once `content_started` is set; only a tap sets it.
+    `skip` says which frames need no reading once `content_started` is set, and what they tell `pulse` unread; only a
+    tap sets them.
     """
 
-    skip: Callable[[bytes], bool] | None = None
+    skip: Callable[[bytes], Glance] | None = None
+    pulse: Pulse
     content_started = False
     unreadable = False  # whether the stream ended because a frame was none
 
@@ -61,7 +64,8 @@ class StreamReader(ABC):
                 return events
             skip = self.skip if self.content_started else None
             for _, data in self._frames.feed(chunk):
-                if skip is not None and skip(data):
+                if skip is not None and (glance := skip(data)):
+                    self.pulse.glanced(glance)
                     continue
                 self._read(data, events)
                 if self._ended:
@@ -140,8 +144,9 @@ class ReaderTap:
     that is broken in its middle goes on to the client.
     """
 
-    def __init__(self, reader: StreamReader, skip: Callable[[bytes], bool]) -> None:
+    def __init__(self, reader: StreamReader, skip: Callable[[bytes], Glance]) -> None:
         reader.skip = skip
+        reader.pulse = self.pulse = Pulse()
         self._reader = reader
         self.id = ""
         self.content_started = False
@@ -165,6 +170,7 @@ class ReaderTap:
         self.ended = ended if cut else self.ended
 
     def _note(self, events: list[Event]) -> None:
+        self.pulse.note(events)
         for event in events:
             if isinstance(event, Started):
                 self.id, self.usage = event.id, event.usage

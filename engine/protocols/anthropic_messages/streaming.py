@@ -32,6 +32,7 @@ from engine.protocols.anthropic_messages.reply import (
 )
 from engine.protocols.faults import fault_in_stream
 from engine.protocols.fields import Json, a_string, an_object, leftover, maybe_list, string
+from engine.protocols.pulse import Glance
 from engine.protocols.sealing import from_signature, is_ours, opened, report_foreign, seal, to_signature
 from engine.protocols.shape import ReplyContext
 from engine.protocols.sse import frame
@@ -205,8 +206,21 @@ _END_FIELDS = frozenset({"type", "delta", "usage"})
 _DELTA = (b'{"type":"content_block_delta"', b'{"type": "content_block_delta"')
 
 
+_EMPTY = (
+    b':""}}',
+    b': ""}}',
+)  # how a delta ends that adds nothing; inside a text quotation marks are escaped
+
+
 def tap() -> ReaderTap:
-    return ReaderTap(EventReader(), lambda data: data.startswith(_DELTA) and data.endswith(b"}"))
+    return ReaderTap(EventReader(), _glance)
+
+
+def _glance(data: bytes) -> Glance:
+    """A tap wants to know of deltas only whether they say anything; their block's start has told what they are."""
+    if not (data.startswith(_DELTA) and data.endswith(b"}")):
+        return ""
+    return "empty" if data.endswith(_EMPTY) else "same"
 
 
 class _Waiting:

@@ -10,6 +10,7 @@ Writing. Clients want a call whole, so it is held until it is complete, and call
 CRLF as Google's do, and there is nothing but chunks: no comment, no event's name, no mark of the end.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, assert_never
 
@@ -35,6 +36,7 @@ from engine.protocols.gemini.reply import (
     write_usage,
 )
 from engine.protocols.gemini.signatures import ORIGIN, signed_call
+from engine.protocols.pulse import Glance
 from engine.protocols.sealing import opened, report_foreign, seal
 from engine.protocols.shape import ReplyContext
 from engine.protocols.streams import ReaderTap, StreamReader, hung_up
@@ -250,6 +252,7 @@ def _is_thought(part: Json) -> bool:
 _PLAIN = NAMES.reply_fields - {"error", "promptFeedback"}
 _PLAIN_CANDIDATE = frozenset({"content", "index"})
 _PLAIN_CONTENT = frozenset({"parts", "role"})
+_SAID = re.compile(rb'"(?:text|inlineData|inline_data|executableCode|codeExecutionResult)" ?: ?(?:{|"(?!"))')
 _REMARKABLE = (
     b'"finishReason"', b'"finish_reason"', b'"error"', b'"functionCall"', b'"function_call"', b'"promptFeedback"',
 )  # fmt: skip
@@ -258,11 +261,15 @@ _REMARKABLE = (
 def tap() -> ReaderTap:
     reader = EventReader()
 
-    def is_plain(data: bytes) -> bool:
+    def glance(data: bytes) -> Glance:
         """Inside JSON strings quotation marks are escaped, so none of these is ever found in a model's words."""
-        return reader.reason is None and not any(mark in data for mark in _REMARKABLE)
+        if reader.reason is not None or any(mark in data for mark in _REMARKABLE):
+            return ""
+        if _SAID.search(data) is None:
+            return "empty"
+        return "working" if b'"thought"' in data else "speaking"
 
-    return ReaderTap(reader, is_plain)
+    return ReaderTap(reader, glance)
 
 
 class _HeldCall:

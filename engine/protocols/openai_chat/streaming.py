@@ -12,6 +12,7 @@ Writing. The role is in the first delta, the usage in a chunk of its own with no
 once and never behind an error.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, assert_never
 
@@ -37,6 +38,7 @@ from engine.protocols.openai_chat.reply import (
     write_stop,
     write_usage,
 )
+from engine.protocols.pulse import Glance
 from engine.protocols.sealing import opened, report_foreign, seal
 from engine.protocols.shape import ReplyContext
 from engine.protocols.sse import frame
@@ -368,17 +370,33 @@ def _joined(details: list[Any]) -> list[Any]:
 
 _UNREMARKABLE = (b'"finish_reason":null', b'"finish_reason": null')
 _REMARKABLE = (b'"error"', b'"usage":{', b'"usage": {', b'"x_groq"', b'"name"')
+_QUOTE = ord('"')
+
+
+_CONTENT = b'"content":"'
+_SAID = re.compile(
+    rb'"(?:(content|refusal)|reasoning|reasoning_content|arguments|text|summary|data)": ?"(?!")'
+)
 
 
 def tap() -> ReaderTap:
-    return ReaderTap(EventReader(), _is_plain_delta)
+    return ReaderTap(EventReader(), _glance)
 
 
-def _is_plain_delta(data: bytes) -> bool:
-    """Inside JSON strings quotation marks are escaped, so none of these is ever found in a model's words."""
+def _glance(data: bytes) -> Glance:
+    """Plain deltas need no reading. Inside JSON strings quotation marks are escaped, so none of these marks is ever
+    found in a model's words."""
     if not data.endswith(b"}"):
-        return False  # whatever it is, it is not whole
-    return any(mark in data for mark in _UNREMARKABLE) and not any(mark in data for mark in _REMARKABLE)
+        return ""  # whatever it is, it is not whole
+    if not any(mark in data for mark in _UNREMARKABLE) or any(mark in data for mark in _REMARKABLE):
+        return ""
+    at = data.find(_CONTENT)
+    if at >= 0 and data[at + len(_CONTENT)] != _QUOTE:
+        return "speaking"
+    said = _SAID.search(data)
+    if said is None:
+        return "empty"
+    return "speaking" if said[1] else "working"
 
 
 class EventWriter:

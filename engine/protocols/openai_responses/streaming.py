@@ -30,6 +30,7 @@ from engine.protocols.openai_responses.items import (
 )
 from engine.protocols.openai_responses.names import NAMES, ORIGIN
 from engine.protocols.openai_responses.reply import fault_of, read_reply, read_usage, stop_of
+from engine.protocols.pulse import Glance
 from engine.protocols.sealing import seal
 from engine.protocols.streams import ReaderTap, StreamReader
 
@@ -361,10 +362,18 @@ _HEAD = b'{"type":"response.'
 _TELLING = (b"output_item.added", b"completed", b"incomplete", b"failed", b"cancelled")
 
 
+_BEGUN = (b"created", b"queued", b"in_progress")
+_EMPTY = (b'"delta":""', b'"delta": ""')  # inside a text quotation marks are escaped
+
+
 def tap() -> ReaderTap:
-    return ReaderTap(EventReader(), _tells_nothing_new)
+    return ReaderTap(EventReader(), _glance)
 
 
-def _tells_nothing_new(data: bytes) -> bool:
+def _glance(data: bytes) -> Glance:
     """All that a tap wants to know is in the last event, and in what items there are."""
-    return data.startswith(_HEAD) and not data.startswith(_TELLING, len(_HEAD))
+    if not data.startswith(_HEAD) or data.startswith(_TELLING, len(_HEAD)):
+        return ""
+    if data.startswith(_BEGUN, len(_HEAD)) or any(mark in data for mark in _EMPTY):
+        return "empty"
+    return "speaking" if data.startswith(b"output_text.", len(_HEAD)) else "same"
