@@ -23,7 +23,7 @@ from engine.simulator.models import KEY_HEADER, PROVIDERS, Provider, SimulatedMo
 from engine.simulator.openai_wire import OPENAI
 from engine.simulator.prompt import Answer, Prompt
 from engine.simulator.responses_wire import RESPONSES
-from engine.simulator.script import Script, parse
+from engine.simulator.script import CALL, Script, parse
 from engine.simulator.wire import Asked, Frame, Operation, Refused, Wire
 
 WIRES: Mapping[str, Wire] = {
@@ -137,7 +137,8 @@ class Application:
         if operation == "count":
             await channel.send_json(200, wire.counted(prompt), wire.headers(provider, request_id))
             return
-        script = parse(f"{prompt.system}\n{prompt.newest}", provider.name, prompt.model.id)
+        told = f"{prompt.system}\n{prompt.newest}".replace(CALL, f"{self.seed}-{record.number}")
+        script = parse(told, provider.name, prompt.model.id)
         await _early(script.troubles, wire, record, channel)
         answer = self._answer(prompt, script, provider, record)
         troubles = (*ordered, *script.troubles)

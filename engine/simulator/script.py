@@ -9,7 +9,8 @@
                                               slow_first_token=2, stall, cut=3, error_in_stream=before,
                                               first_event_error, malformed, unended, empty
 
-Any directive may name `provider=` or `model=` and is then heard by that one alone. Directives count in the
+`@call` in any of them stands for the name of the call that is answered, `<seed>-<number>`, so that what is said tells
+which call said it. Any directive may name `provider=` or `model=` and is then heard by that one alone. Directives count in the
 newest turn and in the system prompt, so that a second round is not told to do the first one's work again.
 """
 
@@ -20,6 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from engine.simulator.faults import Trouble
+
+CALL = "@call"
 
 _OPEN = re.compile(r"\[\[sim:\s*")
 _TOOL = re.compile(r"tool=([^\s\]]+)\s*")

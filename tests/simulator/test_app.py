@@ -39,6 +39,13 @@ def test_what_was_received_is_remembered(simulator: Simulator, messages: Post) -
     assert record.sent > 100
 
 
+def test_what_is_said_can_tell_which_call_said_it(simulator: Simulator, messages: Post) -> None:
+    asked = [{"role": "user", "content": "[[sim: text=by @call]]"}]
+    said = [messages(messages=asked).json()["content"][0]["text"] for _ in range(2)]
+    first, second = (record.number for record in list(simulator.received)[-2:])
+    assert said == [f"by {simulator.seed}-{first}", f"by {simulator.seed}-{second}"]
+
+
 def test_a_path_that_is_nobodys_is_not_found(simulator: Simulator, http: httpx.Client) -> None:
     base = f"http://{simulator.host}:{simulator.port}"
     for path in ("/", "/nobody/v1/messages", "/openai/v2/chat/completions"):
