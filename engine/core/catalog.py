@@ -22,6 +22,7 @@ class Endpoint:
     api_key_env: str = ""
     dialect: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    cache_ttl_seconds: float = 300.0  # for how long what was cached there can be read without being used
 
     @property
     def origin(self) -> str:

@@ -22,6 +22,15 @@ _CREDENTIAL_HEADERS = frozenset({"authorization", "x-api-key", "api-key", "x-goo
 _CONNECTION_HEADERS = frozenset({"host", "content-length", "transfer-encoding", "connection", "content-type"})
 
 
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def seconds(text: str) -> float:
+    """A length of time as files write it: `500ms`, `90s`, `30m`, `24h`, `7d`."""
+    number = text.rstrip("mshd")
+    return float(number) * _UNITS[text[len(number) :]]
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """A document of a known kind. `data` follows the kind's schema, but what is wrong or missing is not there."""
@@ -81,6 +90,7 @@ def _endpoint(name: str, value: Mapping[str, Any]) -> Endpoint:
         value.get("api_key_env", ""),
         value.get("dialect", ""),
         dict(value.get("headers", {})),
+        **({"cache_ttl_seconds": seconds(value["cache_ttl"])} if "cache_ttl" in value else {}),
     )
 
 

@@ -6,8 +6,8 @@ from typing import Any, Literal
 
 from engine.core.decision import Step
 from engine.core.policy import Action, Breaker, Failover, Learner, Pinning, Verdict
-from engine.policy.catalog import Page
-from engine.policy.declared import read_budgets, read_lossy, read_reuse, read_rollout, seconds
+from engine.policy.catalog import Page, seconds
+from engine.policy.declared import read_budgets, read_lossy, read_reuse, read_rollout
 from engine.policy.evaluate import CompiledPolicy, Rule, Worth
 from engine.policy.expression import Rung, compile_ladder
 from engine.policy.limits import deadline
@@ -56,6 +56,7 @@ def compile_policy(page: Page, phrases: Phrases) -> CompiledPolicy:
         rollout=read_rollout(page),
         lossy=read_lossy(page),
         aborting=phrases.at.get(("rollout", "canary", "abort_when")),
+        locking=phrases.at.get(("pinning", "lock_while")),
     )
 
 
@@ -104,8 +105,13 @@ def _default(default: Mapping[str, Any]) -> Verdict:
 
 def _pinning(value: Mapping[str, Any]) -> Pinning:
     usual = Pinning()
-    ttl = seconds(value["ttl"]) if "ttl" in value else usual.ttl_seconds
-    return Pinning(tuple(value.get("key", usual.key)), ttl)
+    saving = value.get("switch_when_saving_usd")
+    return Pinning(
+        tuple(value.get("key", usual.key)),
+        seconds(value["ttl"]) if "ttl" in value else usual.ttl_seconds,
+        None if saving is None else float(saving),
+        frozenset(value.get("move_when", usual.move_when)),
+    )
 
 
 def _failover(value: Mapping[str, Any]) -> Failover:

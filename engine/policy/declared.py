@@ -10,15 +10,7 @@ from engine.core.conversation import Lossy
 from engine.core.errors import Problem
 from engine.core.policy import Budget, Canary, Reuse, Rollout, Shadow
 from engine.documents import Path, did_you_mean
-from engine.policy.catalog import Page
-
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-
-
-def seconds(text: str) -> float:
-    """A length of time as policies write it: `500ms`, `90s`, `30m`, `24h`, `7d`."""
-    number = text.rstrip("mshd")
-    return float(number) * _UNITS[text[len(number) :]]
+from engine.policy.catalog import Page, seconds
 
 
 def check_declared(page: Page, policies: Sequence[Page], complete: bool) -> Iterator[Problem]:

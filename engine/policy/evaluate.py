@@ -79,6 +79,7 @@ class CompiledPolicy:
     rollout: Rollout = NO_ROLLOUT
     lossy: Lossy = AS_USUAL
     aborting: Expression | None = None  # the condition that ends the canary
+    locking: Expression | None = None  # the condition that holds sessions where they are
 
     def judge(self, inputs: Inputs, clock: Clock | None = None) -> Verdict:
         if self.deadline is not None and clock is not None:
@@ -152,6 +153,14 @@ class CompiledPolicy:
             return bool(inputs["features"]["session_test_failures"])
         try:
             return condition.evaluate(with_variables(self.variables, inputs)) is True
+        except EvaluationError:
+            return True
+
+    def locked(self, inputs: Inputs) -> bool:
+        if self.locking is None:
+            return False
+        try:
+            return self.locking.evaluate(with_variables(self.variables, inputs)) is True
         except EvaluationError:
             return True
 

@@ -94,6 +94,8 @@ def _places(data: Mapping[str, Any]) -> Iterator[tuple[Path, str]]:
     for name, learner in (data.get("learners") or {}).items():
         if "when" in learner.get("explore", {}):
             yield ("learners", name, "explore", "when"), "bool"
+    if "lock_while" in (data.get("pinning") or {}):
+        yield ("pinning", "lock_while"), "bool"
     if "abort_when" in ((data.get("rollout") or {}).get("canary") or {}):
         yield ("rollout", "canary", "abort_when"), "bool"
 

@@ -60,6 +60,12 @@ def test_names_are_known_across_files() -> None:
     assert [problem.code for problem in check_catalogs([TWO])] == ["WV309", "WV302", "WV301"]
 
 
+def test_an_endpoint_says_how_long_its_cache_stays_warm() -> None:
+    text = "endpoints: {a: {protocol: openai-chat, cache_ttl: 1h}, b: {protocol: openai-chat}}"
+    endpoints = read_catalogs([page(text)]).endpoints
+    assert (endpoints["a"].cache_ttl_seconds, endpoints["b"].cache_ttl_seconds) == (3600.0, 300.0)
+
+
 def test_an_endpoint_without_an_address_is_at_its_dialects_own() -> None:
     one = page(
         """\

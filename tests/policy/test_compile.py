@@ -57,3 +57,16 @@ failover: {retry_on: [429, 5xx], chains: {small: [mid]}, attempts: 1, deadline: 
     }
     assert policy.pinning == Pinning(("hints.agent",), 3600.0)
     assert policy.failover == Failover(frozenset({"429", "5xx"}), {"small": ("mid",)}, 1, 2.0)
+
+
+def test_what_moves_a_session_is_taken_over() -> None:
+    policy = compiled(
+        """\
+default: {use: small}
+pinning: {lock_while: features.tool_loop_open, switch_when_saving_usd: 1, move_when: [endpoint_down, guard]}
+"""
+    )
+    assert policy.pinning == Pinning(
+        switch_when_saving_usd=1.0, move_when=frozenset({"endpoint_down", "guard"})
+    )
+    assert policy.locking is not None

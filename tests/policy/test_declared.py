@@ -5,7 +5,7 @@ import pytest
 from engine.core.conversation import Lossy
 from engine.core.policy import Budget, Canary, Policy, Reuse, Rollout, Shadow
 from engine.documents import shipped_text
-from engine.policy.declared import seconds
+from engine.policy.catalog import seconds
 from engine.snapshot import check
 
 CATALOG = shipped_text("policies/catalog.yaml")

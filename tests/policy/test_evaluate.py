@@ -191,6 +191,17 @@ learners:
     assert not explorers.may_explore("nobody", inputs())
 
 
+def test_a_session_is_locked_while_its_condition_holds_and_where_that_has_no_value() -> None:
+    said = "variables: [{name: busy, expr: features.tool_count > 3}]\n"
+    locking = policy(f"{said}pinning: {{lock_while: variables.busy || features.stream}}\n")
+    assert locking.locked(inputs(tool_count=4))
+    assert not locking.locked(inputs(tool_count=3))
+    assert not policy("").locked(inputs(tool_count=4))
+    broken = policy("pinning: {lock_while: features.turn / (features.messages - 1) > 5}\n")
+    assert broken.locked(inputs(messages=1))
+    assert not broken.locked(inputs(messages=2))
+
+
 def test_each_condition_is_asked_by_itself() -> None:
     assert isinstance(RULES, CompiledPolicy)
     assert RULES.asked(inputs(tool_count=9, messages=0, hints={"task": "plan"})) == {
