@@ -10,7 +10,9 @@
                                               first_event_error, malformed, unended, empty
 
 `@call` in any of them stands for the name of the call that is answered, `<seed>-<number>`, so that what is said tells
-which call said it. Any directive may name `provider=` or `model=` and is then heard by that one alone. Directives count in the
+which call said it.
+
+Any directive may name `provider=` or `model=` and is then heard by that one alone. Directives count in the
 newest turn and in the system prompt, so that a second round is not told to do the first one's work again.
 """
 
