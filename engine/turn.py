@@ -5,8 +5,9 @@
     attempts  the decision becomes calls, one after another, until one serves
     lessons   an outcome, told later, becomes what the learners take from it
 
-Strongest first: guard > forced model > sealed data > escalation > pin > rule > learner > default. The policy is
-always asked, because a guard or an escalation may outrank the pin, and because a pinned turn still teaches its learner.
+Strongest first: guard > budget > forced model > sealed data > escalation > pin > rule > learner > default. The policy
+is always asked, because a guard or an escalation may outrank the pin, and because a pinned turn still teaches its
+learner.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from engine.core.errors import RequestError, UnservableError
 from engine.core.evidence import TaskEvidence, Tasks
 from engine.core.lineage import Lineages, Tie
 from engine.core.policy import Clock, Inputs, Verdict
-from engine.core.ports import Pin, Trust, Ways
+from engine.core.ports import Pin, Spend, Trust, Ways
 from engine.features import features, hints, survey
 from engine.learning.reward import lessons as lessons_of
 from engine.protocols import PROTOCOLS
@@ -29,6 +30,7 @@ from engine.protocols.carrying import carriers, unfit
 from engine.protocols.shape import Protocol
 from engine.protocols.speaking import spoken
 from engine.protocols.ties import tie_of
+from engine.purse import NOTHING_SPENT, Purse, paid, purse_of, thrifty
 from engine.routing.eligible import Pool, eligible
 from engine.routing.failover import ALL_WELL, Attempts, Hold, failover
 from engine.routing.holding import MemoryLineages, held, holders, known_origin, serves
@@ -79,6 +81,7 @@ class Moment:
     trust: Trust
     clock: Clock | None = None  # what a policy's deadline goes by; without one there is none
     lineages: Lineages = NOTHING_KNOWN
+    spend: Spend = NOTHING_SPENT  # what budgets are held against
 
 
 def read(
@@ -103,8 +106,12 @@ def beside(facts: Facts, snapshot: Snapshot) -> Facts:
 
 
 def decide(facts: Facts, snapshot: Snapshot, moment: Moment) -> Decision:
-    """Raises UnservableError where no model can carry the request, RequestError where a hint forces an unknown
-    model."""
+    """Raises UnservableError where no model can carry the request, BudgetError where a budget has no room for it,
+    RequestError where a hint forces an unknown model."""
+    return _paid(_decided(facts, snapshot, moment), facts, snapshot, moment)
+
+
+def _decided(facts: Facts, snapshot: Snapshot, moment: Moment) -> Decision:
     catalog, lossy = snapshot.catalog, snapshot.policy.lossy
     verdict = snapshot.policy.judge(facts.inputs, moment.clock)
     lost = unfit(facts.request, catalog, lossy, _spoken_at)
@@ -150,6 +157,8 @@ def _held(
         before if before is not None and before in among and choice.source != "escalation" else choice.model
     )
     reason = f"{tie.place} holds the provider: {tie.what}"
+    if choice.source == "budget":
+        return replace(choice, reason=f"{choice.reason}; {reason}"), rule, hold, among if tie.fast else pool
     return (
         replace(choice, model=model, source="sealed", reason=reason),
         rule,
@@ -241,10 +250,38 @@ def _requested(name: str, catalog: Catalog) -> Model | None:
     return model
 
 
+def _paid(decision: Decision, facts: Facts, snapshot: Snapshot, moment: Moment) -> Decision:
+    """The decision with those of its targets that budgets leave."""
+    purse = _purse(facts, snapshot, moment)
+    if not purse.held:
+        return decision
+    reasoning = facts.request.tuning.reasoning
+    thinks = bool(decision.effort) or (reasoning is not None and reasoning.mode != "disabled")
+    features = facts.inputs["features"]
+    left = paid(decision.targets, decision.source, purse, features, thinks, snapshot.catalog)
+    trace = (*decision.trace, *left.steps)
+    return replace(decision, targets=left.targets, reserved_usd=left.reserved_usd, trace=trace)
+
+
+def _purse(facts: Facts, snapshot: Snapshot, moment: Moment) -> Purse:
+    return purse_of(snapshot.policy.budgets, facts.inputs, facts.session, moment.spend, moment.now)
+
+
 def _strongest(
     facts: Facts, verdict: Verdict, pool: Pool, snapshot: Snapshot, moment: Moment
 ) -> tuple[Choice, str]:
-    """Who decides, by rank, and the rule that is to be named for it; the first that has a say does."""
+    """Who decides, and the rule that is to be named for it."""
+    choice, rule = _ranked(facts, verdict, pool, snapshot, moment)
+    if not snapshot.policy.budgets:
+        return choice, rule
+    purse = _purse(facts, snapshot, moment)
+    return thrifty(choice, purse, facts.inputs, facts.requested, pool, snapshot.catalog), rule
+
+
+def _ranked(
+    facts: Facts, verdict: Verdict, pool: Pool, snapshot: Snapshot, moment: Moment
+) -> tuple[Choice, str]:
+    """Who decides by rank, as long as there is money; the first that has a say does."""
     action, catalog, asked = verdict.action, snapshot.catalog, facts.requested
     if verdict.source != "guard" and (insisted := facts.inputs["hints"].get("model")):
         return Choice(

@@ -1,6 +1,6 @@
 """The house keeps its order: who may import whom, one door per library, a test beside each file of code.
 
-    core <- documents <- protocols, features, routing, policy, learning <- choice <- snapshot <- turn
+    core <- documents <- protocols, features, routing, policy, learning <- choice <- purse <- snapshot <- turn
          <- rollout <- server <- app <- cli
 
 The five rooms in the middle never import one another; they meet through the words in core.
@@ -27,8 +27,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     **{room: {*BELOW_ROOMS, room} for room in ROOMS},
     "simulator": {*BELOW_ROOMS, "simulator"},
     "choice": {*BELOW_ROOMS, *ROOMS},
-    "snapshot": {*BELOW_ROOMS, *ROOMS, "choice"},
-    "turn": {*BELOW_ROOMS, *ROOMS, "choice", "snapshot"},
+    "purse": {*BELOW_ROOMS, *ROOMS, "choice"},
+    "snapshot": {*BELOW_ROOMS, *ROOMS, "choice", "purse"},
+    "turn": {*BELOW_ROOMS, *ROOMS, "choice", "purse", "snapshot"},
     "rollout": {*BELOW_ROOMS, *ROOMS, "choice", "snapshot", "turn"},
     "server": {*BELOW_ROOMS, *ROOMS, "snapshot", "turn", "rollout", "server", "settings"},
     "app": {*BELOW_ROOMS, *ROOMS, "snapshot", "turn", "rollout", "server", "settings"},

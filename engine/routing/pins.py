@@ -16,6 +16,7 @@ from engine.core.ports import Pin
 from engine.routing.steps import session_figures
 
 BACKGROUND_PHASES = frozenset({"title", "probe", "classifier", "summary"})
+UNPINNED = frozenset({"guard", "budget", "forced", "sealed"})
 
 
 def session_of(keys: Sequence[str], inputs: Inputs) -> str:
@@ -38,9 +39,9 @@ def pin_after(
 ) -> Pin | None:
     """The pin a decision leaves behind, or None where it leaves the session as it was. `held` is the one it had.
 
-    Guards and forced models speak for one request and pin nothing.
+    Guards, budgets and forced models speak for one request and pin nothing.
     """
-    if not decision.session or not follows_pin(features) or decision.source in ("guard", "forced", "sealed"):
+    if not decision.session or not follows_pin(features) or decision.source in UNPINNED:
         return None
     expires = now + pinning.ttl_seconds
     if not decision.plan:

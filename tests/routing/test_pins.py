@@ -49,8 +49,8 @@ def test_a_decision_about_a_session_s_work_pins_it(source: Source) -> None:
     assert pin == Pin("opus", "r", 1000.0, 1060.0)
 
 
-@pytest.mark.parametrize("source", ["guard", "forced"])
-def test_a_guard_or_a_forced_model_speaks_for_one_request(source: Source) -> None:
+@pytest.mark.parametrize("source", ["guard", "budget", "forced"])
+def test_a_guard_a_budget_or_a_forced_model_speaks_for_one_request(source: Source) -> None:
     assert pin_after(decision(source), {"phase": "execute"}, Pinning(), 0.0) is None
 
 
