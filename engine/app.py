@@ -13,6 +13,8 @@ import uvicorn
 
 from engine.features import warm
 from engine.routing.pins import MemoryPins
+from engine.server.connection import Bounds, bounded
+from engine.server.door import Door
 from engine.server.engine import Engine
 from engine.server.journal import Journal
 from engine.server.learner import Learners
@@ -81,18 +83,25 @@ class Server(uvicorn.Server):
     """uvicorn, telling the engine when it drains. Without `signals` it leaves the process's handlers alone."""
 
     def __init__(self, engine: Engine, sock: socket.socket, signals: bool = True) -> None:
+        settings = engine.settings
+        bounds = Bounds(
+            head_seconds=settings.head_seconds,
+            unread_seconds=settings.unread_seconds,
+            connections=settings.max_connections,
+        )
         super().__init__(
             uvicorn.Config(
-                routes(engine),
+                Door(routes(engine), engine),
                 log_config=None,
                 access_log=False,
                 lifespan="off",
-                http="httptools",
+                http=bounded(bounds),
                 ws="none",
                 backlog=BACKLOG,
                 server_header=False,
                 proxy_headers=False,
-                timeout_graceful_shutdown=max(1, round(engine.settings.drain_seconds)),
+                timeout_keep_alive=max(1, round(settings.idle_seconds)),
+                timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
             )
         )
         self._engine = engine

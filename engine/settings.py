@@ -25,6 +25,13 @@ class Settings:
     policy: str = ""
     journal: str = "weave.db"
     max_body_bytes: int = 32 * MEBIBYTE
+    max_connections: int = 4096
+    head_seconds: float = 10.0  # how long a client may take to say what it wants
+    body_seconds: float = 20.0  # and to send its body, beyond a second for each few KiB of it
+    unread_seconds: float = 60.0  # how long it may leave unread what it was sent
+    idle_seconds: float = 75.0  # how long a connection is kept open for its next request
+    allowed_hosts: tuple[str, ...] = ()  # names, besides its own, that an engine without client keys is asked by
+    ca_file: str = ""  # certificates to trust in providers, besides the usual ones
     connect_timeout_seconds: float = 5.0
     first_content_seconds: float = 60.0  # how long a provider may be silent before its first content
     stall_seconds: float = 120.0  # and between two pieces of a stream
@@ -47,6 +54,13 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         policy=environment.get("WEAVE_POLICY", DEFAULTS.policy),
         journal=environment.get("WEAVE_JOURNAL", DEFAULTS.journal),
         max_body_bytes=_whole(environment, "WEAVE_MAX_BODY_BYTES", DEFAULTS.max_body_bytes),
+        max_connections=_whole(environment, "WEAVE_MAX_CONNECTIONS", DEFAULTS.max_connections),
+        head_seconds=_seconds(environment, "WEAVE_HEADER_TIMEOUT", DEFAULTS.head_seconds),
+        body_seconds=_seconds(environment, "WEAVE_BODY_TIMEOUT", DEFAULTS.body_seconds),
+        unread_seconds=_seconds(environment, "WEAVE_UNREAD_TIMEOUT", DEFAULTS.unread_seconds),
+        idle_seconds=_seconds(environment, "WEAVE_IDLE_TIMEOUT", DEFAULTS.idle_seconds),
+        allowed_hosts=_names(environment.get("WEAVE_ALLOWED_HOSTS", "")),
+        ca_file=environment.get("WEAVE_CA_FILE", DEFAULTS.ca_file),
         connect_timeout_seconds=_seconds(
             environment, "WEAVE_CONNECT_TIMEOUT", DEFAULTS.connect_timeout_seconds
         ),
@@ -56,6 +70,11 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         stall_seconds=_seconds(environment, "WEAVE_STALL_TIMEOUT", DEFAULTS.stall_seconds),
         drain_seconds=_seconds(environment, "WEAVE_DRAIN_TIMEOUT", DEFAULTS.drain_seconds),
     )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Names with commas between them."""
+    return tuple(name for part in text.split(",") if (name := part.strip()))
 
 
 def _whole(environment: Mapping[str, str], name: str, default: int) -> int:

@@ -78,7 +78,7 @@ class Console:
         """The decision a request would get, without the call, the pin or a line in the journal."""
         protocol = _protocol_of(request)
         headers = header_map(request.scope)
-        raw = await read_body(request.receive, headers, self._engine.settings.max_body_bytes)
+        raw = await read_body(request.receive, headers, self._engine.settings)
         decided = await decide(self._engine, protocol, raw, headers)
         return _json(as_json(decided.decision, None, ()))
 
@@ -102,8 +102,7 @@ class Console:
         )
 
     async def outcome(self, request: Request) -> Response:
-        most = self._engine.settings.max_body_bytes
-        raw = await read_body(request.receive, header_map(request.scope), most)
+        raw = await read_body(request.receive, header_map(request.scope), self._engine.settings)
         return _json(await outcomes.receive(self._engine, raw))
 
     async def link(self, request: Request) -> Response:
@@ -113,7 +112,7 @@ class Console:
 
     async def outcome_by_link(self, request: Request) -> Response:
         link, headers = self._link(request), header_map(request.scope)
-        raw = await read_body(request.receive, headers, self._engine.settings.max_body_bytes)
+        raw = await read_body(request.receive, headers, self._engine.settings)
         result = request.query_params.get("result", "")
         return _json(await outcomes.receive_by_link(self._engine, link, raw, result))
 

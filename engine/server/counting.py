@@ -40,7 +40,7 @@ class CountTokens:
         answer = Answer(send, self._protocol)
         try:
             headers = header_map(scope)
-            raw = await read_body(receive, headers, self._engine.settings.max_body_bytes)
+            raw = await read_body(receive, headers, self._engine.settings)
             body = parse(raw)
             request = read_request(self._protocol, {**_counted_request(body), **self._told}, raw)
             snapshot = self._engine.policies.snapshot

@@ -5,9 +5,11 @@ when the queue is full, lines are dropped and counted, and the next line that fi
 twenty times a second rather than being woken for each line: a wake-up costs the event loop more than the line does.
 """
 
+import os
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from typing import Any, TextIO
@@ -20,6 +22,8 @@ Event = dict[str, Any]
 
 MOST_WAITING = 10_000
 LOOK_SECONDS = 0.05
+
+_OURS = os.path.join("engine", "")
 
 
 class Log:
@@ -75,6 +79,12 @@ class Log:
 
 def _json_line(_logger: object, _name: str, event: Event) -> str:
     return wire.dumps({key: value for key, value in event.items() if value is not None}).decode()
+
+
+def where(error: BaseException) -> str:
+    """The last place of ours an exception passed, for the log; never its values."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _OURS in frame.filename]
+    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
 def to_standard_error(json: bool | None) -> Log:

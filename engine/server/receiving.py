@@ -6,10 +6,14 @@ from typing import TypeVar
 
 from starlette.types import Receive, Scope
 
-from engine.core.errors import RequestError
+from engine.core.errors import Fault, RequestError, WeaveError
 from engine.server.answer import Answer
+from engine.settings import Settings
 
 LARGE_BODY_BYTES = 512 * 1024
+
+# What a client has to send of its body in each second beyond the time that every body has.
+BYTES_PER_SECOND = 4096
 
 T = TypeVar("T")
 
@@ -27,9 +31,12 @@ def header_map(scope: Scope) -> dict[str, str]:
     return headers
 
 
-async def read_body(receive: Receive, headers: Mapping[str, str], most: int) -> bytes:
-    """The whole body. Raises RequestError when it is larger than `most` bytes, as soon as that is certain; GoneError
-    when the client leaves."""
+async def read_body(receive: Receive, headers: Mapping[str, str], settings: Settings) -> bytes:
+    """The whole body. Raises RequestError when it is larger than the settings allow, as soon as that is certain, or
+    comes so slowly that its sender seems to want nothing but the connection; GoneError when the client leaves.
+
+    A body that is packed is refused, never unpacked: a few bytes could become gigabytes."""
+    most = settings.max_body_bytes
     encoding = headers.get("content-encoding", "identity")
     if encoding.lower() != "identity":
         raise RequestError(
@@ -38,20 +45,33 @@ async def read_body(receive: Receive, headers: Mapping[str, str], most: int) -> 
     declared = headers.get("content-length", "")
     if declared.isdecimal() and int(declared) > most:
         raise _too_large(most)
-    message = await receive()
+    began = asyncio.get_running_loop().time()
     pieces: list[bytes] = []
     size = 0
-    while True:
-        if message["type"] == "http.disconnect":
-            raise GoneError
-        piece = message.get("body", b"")
-        size += len(piece)
-        if size > most:
-            raise _too_large(most)
-        pieces.append(piece)
-        if not message.get("more_body", False):
-            return pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        message = await receive()
+    try:
+        async with asyncio.timeout_at(began + settings.body_seconds) as patience:
+            while True:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise GoneError
+                piece = message.get("body", b"")
+                size += len(piece)
+                if size > most:
+                    raise _too_large(most)
+                pieces.append(piece)
+                if not message.get("more_body", False):
+                    return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+                patience.reschedule(began + settings.body_seconds + size / BYTES_PER_SECOND)
+    except TimeoutError:
+        raise _too_slow(settings.body_seconds) from None
+
+
+def _too_slow(seconds: float) -> WeaveError:
+    message = (
+        f"the body of this request came too slowly: it has {seconds:g} seconds (WEAVE_BODY_TIMEOUT) and one more for"
+        f" each {BYTES_PER_SECOND} bytes"
+    )
+    return WeaveError(Fault("timeout", message, 408, "client"))
 
 
 def _too_large(most: int) -> RequestError:

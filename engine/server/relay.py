@@ -9,9 +9,7 @@ patient proxy sees life. From then on a failure is told inside the stream, and a
 """
 
 import asyncio
-import os
 import time
-import traceback
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -28,14 +26,13 @@ from engine.server import losses
 from engine.server.answer import Answer, header_value
 from engine.server.attempt import Dispatch
 from engine.server.engine import Decided, Engine, conclude, decide, remember
-from engine.server.log import Logger
+from engine.server.log import Logger, where
 from engine.server.receiving import GoneError, Watcher, header_map, read_body
 from engine.server.tasks import finish
 
 # Wire bytes of a streamed reply for each token in it, framing included; a median of recorded streams.
 BYTES_PER_TOKEN = 100
 
-_OURS = os.path.join("engine", "")
 
 
 class Relay:
@@ -52,7 +49,7 @@ class Relay:
         engine.running += 1
         try:
             headers = header_map(scope)
-            raw = await read_body(receive, headers, engine.settings.max_body_bytes)
+            raw = await read_body(receive, headers, engine.settings)
             decided = await decide(engine, self._protocol, raw, headers, self._told)
             if (finished := remember(engine, decided)) is not None:
                 engine.beside(finish(engine, finished))
@@ -74,7 +71,7 @@ class Relay:
                 level="error",
                 protocol=self._protocol.name,
                 error=type(error).__name__,  # no more: its text may quote a prompt, or a key
-                at=_where(error),
+                at=where(error),
             )
             await answer.fail(Fault("server_error", "the engine made a mistake; its log says which"))
         finally:
@@ -253,12 +250,6 @@ class Exchange:
             output_tokens=max(told.output_tokens, self._answer.sent // BYTES_PER_TOKEN),
             estimated=True,
         )
-
-
-def _where(error: BaseException) -> str:
-    """The last place of ours an exception passed, for the log; never its values."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _OURS in frame.filename]
-    return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
 def log_result(log: Logger, result: Result) -> None:

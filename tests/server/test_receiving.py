@@ -1,5 +1,6 @@
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from engine.core.errors import RequestError
 from engine.protocols import PROTOCOLS
 from engine.server.answer import Answer
 from engine.server.receiving import GoneError, Watcher, header_map, read_body
+from engine.settings import DEFAULTS
 
 
 class Client:
@@ -36,7 +38,10 @@ def test_header_names_are_lower_case_and_a_header_sent_twice_is_a_list() -> None
 
 
 async def read(messages: Sequence[Message], most: int = 100, declared: str = "") -> bytes:
-    return await read_body(Client(messages).receive, {"content-length": declared} if declared else {}, most)
+    settings = replace(DEFAULTS, max_body_bytes=most)
+    return await read_body(
+        Client(messages).receive, {"content-length": declared} if declared else {}, settings
+    )
 
 
 def test_a_body_in_pieces_is_put_together() -> None:

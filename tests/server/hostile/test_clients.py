@@ -16,7 +16,7 @@ OK = says(dumped(REPLY))
 
 
 def post(path: str, body: bytes, *headers: bytes) -> bytes:
-    lines = [b"POST %b HTTP/1.1" % path.encode(), b"host: x", b"connection: close"]
+    lines = [b"POST %b HTTP/1.1" % path.encode(), b"host: localhost", b"connection: close"]
     return b"\r\n".join([*lines, b"content-length: %d" % len(body), *headers]) + b"\r\n\r\n" + body
 
 
@@ -111,7 +111,7 @@ def test_a_client_that_leaves_while_it_sends_is_nobody_s_error(
 
 def test_a_path_with_a_slash_too_many_is_not_redirected_to_whatever_host_was_named(scene: Opening) -> None:
     async def play() -> None:
-        async with scene(OK) as it:
+        async with scene(OK, allowed_hosts=("evil.example",)) as it:
             reply = await it.client.post("/v1/messages/", headers={"host": "evil.example"})
             assert reply.status_code == 404
             assert "evil" not in reply.text
