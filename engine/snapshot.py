@@ -9,11 +9,11 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from engine.choice import Bench, choose
-from engine.core.catalog import TIERS, Catalog
-from engine.core.errors import InvalidDocumentsError, Problem
+from engine.choice import Bench, Choice, choose
+from engine.core.catalog import TIERS, Catalog, Model
+from engine.core.errors import BudgetError, InvalidDocumentsError, Problem
 from engine.core.policy import Inputs, Policy
-from engine.core.ports import Trust
+from engine.core.ports import Spend, Trust
 from engine.documents import Document, check_shape, did_you_mean, nearest, read
 from engine.policy.cases import Decide, Decided, check_cases, run_cases
 from engine.policy.catalog import Page, check_catalogs, names_in, read_catalogs
@@ -24,8 +24,10 @@ from engine.policy.evaluate import CompiledPolicy
 from engine.policy.limits import check_limits
 from engine.policy.phrases import Phrases, read_phrases
 from engine.policy.reach import check_reach
-from engine.routing.eligible import NEEDS, eligible
-from engine.routing.targets import forced
+from engine.purse import paid, purse_of, thrifty
+from engine.routing.eligible import NEEDS, Pool, eligible
+from engine.routing.pins import session_of
+from engine.routing.targets import chain, forced
 
 SCHEMAS: Mapping[str, str] = {
     "Catalog": "schemas/catalog.v1.schema.json",
@@ -186,21 +188,42 @@ def _run_tests(snapshot: Snapshot, pages: Sequence[Page]) -> Iterator[Problem]:
 def decider(policy: Policy, catalog: Catalog) -> Decide:
     """How the cases of a policy are decided: as requests are, in a world held still."""
 
-    def decide(inputs: Inputs, trust: Trust) -> Decided:
+    def decide(inputs: Inputs, trust: Trust, spend: Spend) -> Decided:
         verdict = policy.judge(inputs)
         requested = catalog.resolve(inputs["features"]["requested_model"])
         pool = eligible(catalog.models.values(), inputs["features"])
         errors = tuple(f"{step.name}: {step.detail}" for step in verdict.trace if step.result == "error")
         insisted = inputs["hints"].get("model")
         if insisted and verdict.source != "guard":
-            model = forced(insisted, pool, catalog)
-            return Decided(verdict.rule, model.name, "forced", "", f"the client forced {insisted}", errors)
-        choice = choose(verdict, inputs, requested, pool, Bench(catalog, policy, trust))
+            choice = Choice(forced(insisted, pool, catalog), "forced", f"the client forced {insisted}")
+        else:
+            choice = choose(verdict, inputs, requested, pool, Bench(catalog, policy, trust))
+        try:
+            choice = _paid(choice, policy, inputs, requested, pool, catalog, spend)
+        except BudgetError as error:
+            fault = error.fault
+            return Decided(verdict.rule, "", "budget", "", fault.message, errors, refused=fault.http_status)
         because = choice.gate.because if choice.gate else choice.source
         effort = verdict.action.effort if choice.source in ("guard", "rule") else ""
         return Decided(verdict.rule, choice.model.name, because, effort, choice.reason, errors, choice.plan)
 
     return decide
+
+
+def _paid(
+    choice: Choice,
+    policy: Policy,
+    inputs: Inputs,
+    requested: Model | None,
+    pool: Pool,
+    catalog: Catalog,
+    spend: Spend,
+) -> Choice:
+    purse = purse_of(policy.budgets, inputs, session_of(policy.pinning.key, inputs), spend, 0.0)
+    choice = thrifty(choice, purse, inputs, requested, pool, catalog)
+    targets = chain(choice.model, policy.failover.chains, pool)
+    paid(targets, choice.source, purse, inputs["features"], False, catalog)
+    return choice
 
 
 def _failed(problems: Sequence[Problem]) -> bool:

@@ -15,7 +15,7 @@ from engine.commands import formats, terminal
 from engine.commands.validate import exit_code, read_set
 from engine.core.errors import InvalidDocumentsError, Problem
 from engine.core.policy import Inputs
-from engine.core.ports import Trust
+from engine.core.ports import Spend, Trust
 from engine.documents import check_shape, read
 from engine.policy.cases import Decided, run_cases
 from engine.policy.catalog import Page
@@ -125,9 +125,9 @@ def _run(page: Page, snapshot: Snapshot) -> PolicyRun:
     failures: dict[int, list[Problem]] = {}
     short: list[Problem] = []
 
-    def watched(inputs: Inputs, trust: Trust) -> Decided:
+    def watched(inputs: Inputs, trust: Trust, spend: Spend) -> Decided:
         asked.append((inputs, None))  # stays so where nothing can serve the request
-        decided = decide(inputs, trust)
+        decided = decide(inputs, trust, spend)
         asked[-1] = (inputs, decided)
         return decided
 

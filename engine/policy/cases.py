@@ -1,7 +1,7 @@
 """A policy's own tests: requests as expressions see them, and what must be decided.
 
 A case is decided by the same code that decides real requests, handed in as `Decide`, in a world held still: no
-session has a pin, nothing is explored, and learners believe what the case says they believe.
+session has a pin, nothing is explored, learners believe what the case says they believe, and budgets stand as it says.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,21 +9,23 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from engine.core.catalog import Catalog
+from engine.core.cost import nanos
 from engine.core.errors import Problem, WeaveError
-from engine.core.policy import Inputs, Learner
-from engine.core.ports import Belief, Option, Task, Trust
+from engine.core.policy import Budget, Inputs, Learner
+from engine.core.ports import Belief, Option, Spend, Standing, Task, Trust
 from engine.documents import Path, did_you_mean, shipped_json
 from engine.policy.catalog import Page
 from engine.policy.gate import Because
 from engine.policy.phrases import INPUT_SCHEMA
 
 # What settled a decision: its source, or where a learner was asked, what came of it.
-Settled = Literal["guard", "forced", "rule", "default"] | Because
+Settled = Literal["guard", "budget", "forced", "rule", "default"] | Because
 
 
 @dataclass(frozen=True, slots=True)
 class Decided:
-    """What a case comes to. `errors` are conditions that had no value on the way."""
+    """What a case comes to. `errors` are conditions that had no value on the way; `refused` is the status it was
+    refused with, and there is no model then."""
 
     rule: str
     model: str
@@ -32,9 +34,10 @@ class Decided:
     reason: str
     errors: tuple[str, ...] = ()
     plan: str = ""
+    refused: int = 0
 
 
-Decide = Callable[[Inputs, Trust], Decided]
+Decide = Callable[[Inputs, Trust, Spend], Decided]
 
 # Rule -> what its condition comes to for a request; None where it has no value.
 Ask = Callable[[Inputs], Mapping[str, bool | None]]
@@ -72,6 +75,22 @@ class Told:
         return Belief(told, float(learner.min_samples), reach=reach)
 
 
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """A Spend in which each budget stands as a case says, in dollars, whoever asks; nothing is under way."""
+
+    usd: Mapping[str, float]
+
+    def standing(self, budget: Budget, value: str, now: float) -> Standing:  # noqa: ARG002
+        return Standing(nanos(self.usd.get(budget.name, 0.0)))
+
+    def room_in(self, budget: Budget, value: str, need: int, now: float) -> float | None:
+        if need > nanos(budget.usd):
+            return None
+        left = nanos(budget.usd) - self.standing(budget, value, now).spent
+        return 0.0 if need <= left else budget.window_seconds
+
+
 def check_cases(page: Page, models: Sequence[str], tiers: Sequence[str]) -> Iterator[Problem]:
     """What is wrong with the cases themselves: values no request can have, expectations of what is not there."""
     tests = page.section("tests")
@@ -88,6 +107,12 @@ def check_cases(page: Page, models: Sequence[str], tiers: Sequence[str]) -> Iter
                 message = f"there is no model or tier {name!r}"
                 hint = did_you_mean(name, (*models, *tiers, *plans))
                 yield page.document.problem((*path, "learner", name), "WV504", message, hint, at_key=True)
+        budgets = [budget["name"] for _, budget in page.items("budgets") if "name" in budget]
+        for name in case.get("spent") or {}:
+            if name not in budgets:
+                message = f"there is no budget {name!r}"
+                hint = did_you_mean(name, budgets)
+                yield page.document.problem((*path, "spent", name), "WV504", message, hint, at_key=True)
         expected = case.get("expect") or {}
         for key, known in (("rule", (*rules, "default")), ("model", models), ("plan", (*plans, "none"))):
             name = expected.get(key)
@@ -116,7 +141,8 @@ def run_cases(page: Page, catalog: Catalog, decide: Decide, ask: Ask = _ask_noth
         if conditions is not None:
             seen |= {(rule, holds) for rule, holds in ask(inputs).items() if holds is not None}
         try:
-            decided = decide(inputs, Told(catalog, case.get("learner") or {}))
+            told = Told(catalog, case.get("learner") or {}), Spent(case.get("spent") or {})
+            decided = decide(inputs, *told)
         except WeaveError as error:
             message = f"{case['name']}: the request cannot be served"
             yield page.document.problem((*path, "expect"), "WV501", message, error.fault.message)
@@ -136,11 +162,12 @@ def _cases(page: Page) -> list[tuple[int, Mapping[str, Any]]]:
 def _compare(page: Page, path: Path, case: Mapping[str, Any], decided: Decided) -> Iterator[Problem]:
     got = {
         "rule": decided.rule,
-        "model": decided.model,
+        "model": decided.model or "none",
         "plan": decided.plan or "none",
         "because": decided.because,
         "effort": decided.effort or "none",
         "reason": decided.reason,
+        "refused": decided.refused,
     }
     for key, expected in case["expect"].items():
         if got[key] != expected:
@@ -150,6 +177,8 @@ def _compare(page: Page, path: Path, case: Mapping[str, Any], decided: Decided) 
 
 def _how(decided: Decided) -> str:
     errors = "".join(f"; {error}" for error in decided.errors)
+    if decided.refused:
+        return f"it is refused with {decided.refused}: {decided.reason}{errors}"
     return f"{decided.rule} decided for {decided.model} because {decided.because}: {decided.reason}{errors}"
 
 

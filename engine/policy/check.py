@@ -245,7 +245,7 @@ def _check_values(page: Page) -> Iterator[Problem]:
             if value is not None:
                 yield from _check_value(page, (*path, index), value)
     for index, budget in page.items("budgets"):
-        if budget.get("per") is not None:
+        if budget.get("per") not in (None, "session"):
             yield from _check_value(page, ("budgets", index, "per"), budget["per"])
 
 

@@ -1,12 +1,14 @@
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, get_args
 
 import pytest
 
 from engine.core.catalog import Binding, Catalog, Model, Price
+from engine.core.cost import nanos
 from engine.core.errors import Fault, UnservableError
-from engine.core.policy import Inputs, Learner
-from engine.core.ports import Belief, Option, Task, Trust
+from engine.core.policy import Budget, Inputs, Learner
+from engine.core.ports import Belief, Option, Spend, Standing, Task, Trust
 from engine.documents import check_shape, read, shipped_json
 from engine.policy.cases import Decided, Settled, Told, check_cases, run_cases
 from engine.policy.catalog import Page
@@ -40,7 +42,8 @@ class Deciding:
         self.decided = Decided(**{**usual, **told})
         self.asked: list[tuple[Inputs, Trust]] = []
 
-    def __call__(self, inputs: Inputs, trust: Trust) -> Decided:
+    def __call__(self, inputs: Inputs, trust: Trust, spend: Spend) -> Decided:
+        self.spend = spend
         self.asked.append((inputs, trust))
         return self.decided
 
@@ -105,7 +108,7 @@ def test_errors_on_the_way_are_told() -> None:
 
 
 def test_a_request_that_cannot_be_served_fails_its_case() -> None:
-    def refuse(inputs: Inputs, trust: Trust) -> Decided:
+    def refuse(inputs: Inputs, trust: Trust, spend: Spend) -> Decided:
         raise UnservableError(Fault("invalid_request", "no model here can"))
 
     (problem,) = run_cases(page("tests: {cases: [{name: a, expect: {model: big}}]}"), CATALOG, refuse)
@@ -180,3 +183,38 @@ def test_the_schema_lists_what_can_settle_a_decision() -> None:
     case = shipped_json("schemas/policy.v1.schema.json")["$defs"]["case"]["properties"]
     settled = {word for part in get_args(Settled) for word in (get_args(part) or (part,))}
     assert set(case["expect"]["properties"]["because"]["enum"]) == settled
+
+
+BUDGETS = "budgets: [{name: day, per: identity.team, usd: 5, window: 24h, over: {use: little}}]\n"
+
+
+def test_budgets_stand_as_a_case_says() -> None:
+    deciding = Deciding()
+    case = "{name: a, spent: {day: 4.5}, expect: {rule: r}}"
+    list(run_cases(page(f"{BUDGETS}tests: {{cases: [{case}]}}"), CATALOG, deciding))
+    day = Budget("day", "identity.team", 5.0, 3600.0, use="little")
+    assert deciding.spend.standing(day, "core", 0.0) == Standing(nanos(4.5))
+    assert deciding.spend.standing(replace(day, name="other"), "core", 0.0) == Standing()
+    assert deciding.spend.room_in(day, "core", nanos(0.5), 0.0) == 0.0
+    assert deciding.spend.room_in(day, "core", nanos(0.6), 0.0) == 3600.0
+    assert deciding.spend.room_in(day, "core", nanos(5.1), 0.0) is None
+
+
+def test_a_case_speaks_of_budgets_there_are() -> None:
+    case = "{name: a, spent: {dya: 4.5}, expect: {rule: default}}"
+    problems = list(check_cases(page(f"{BUDGETS}tests: {{cases: [{case}]}}"), ["big", "little"], ["small"]))
+    assert [(problem.code, problem.message, problem.hint) for problem in problems] == [
+        ("WV504", "there is no budget 'dya'", "did you mean 'day'?")
+    ]
+
+
+def test_a_case_can_expect_to_be_refused() -> None:
+    case = "tests: {cases: [{name: a, expect: {refused: 429, because: budget}}]}"
+    refused = Deciding(model="", because="budget", refused=429, reason="day has no room")
+    assert not list(run_cases(page(case), CATALOG, refused))
+    served = list(run_cases(page(case), CATALOG, Deciding()))
+    assert "expected refused 429, got 0" in served[0].message
+    model = "tests: {cases: [{name: a, expect: {model: big}}]}"
+    (problem,) = run_cases(page(model), CATALOG, refused)
+    assert problem.message == "a: expected model 'big', got 'none'"
+    assert problem.hint == "it is refused with 429: day has no room"
