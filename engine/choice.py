@@ -8,17 +8,15 @@ from typing import Any
 
 from engine.core.catalog import Catalog, Model
 from engine.core.cost import cost_usd
-from engine.core.decision import Source
+from engine.core.decision import Candidate, Source, Step
 from engine.core.policy import Action, Inputs, Learner, Policy, Verdict
 from engine.core.ports import Option, Task, Trust
 from engine.core.reply import Usage
 from engine.learning.grams import grams_of
 from engine.policy.gate import GateCandidate, GateResult, pass_gate
 from engine.routing.eligible import Pool
+from engine.routing.switching import WRITTEN_TOKENS, Rest, turn_usd
 from engine.routing.targets import guarded, named
-
-# What a turn is expected to write, for comparing models by cost; a median of recorded agent turns.
-EXPECTED_OUTPUT_TOKENS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +26,7 @@ class Bench:
     catalog: Catalog
     policy: Policy
     trust: Trust
+    rest: Rest | None = None  # what is left of the session, where one is under way
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,10 @@ class Choice:
     step: int = 0
     task: Task | None = None  # what the learner was told, where one was asked
     capped: str = ""  # the model that would serve, were it not dearer than what the client asked for
+    candidates: tuple[
+        Candidate, ...
+    ] = ()  # who was considered, where that is more than the gate's or the model
+    steps: tuple[Step, ...] = ()  # what the trace tells besides
 
 
 def choose(
@@ -87,7 +90,8 @@ def _learned(
     task = task_of(learner, inputs, words)
     models = bench.catalog.models
     usd = {
-        name: expected_cost_usd(models[name], inputs) for name in {name for names in steps for name in names}
+        name: expected_cost_usd(models[name], inputs, bench.rest)
+        for name in {name for names in steps for name in names}
     }
     gate = pass_gate(
         learner,
@@ -143,5 +147,9 @@ def signature_of(task: Task) -> str:
     return "/".join(task.signature)
 
 
-def expected_cost_usd(model: Model, inputs: Inputs) -> float:
-    return cost_usd(Usage(inputs["features"]["context_tokens"], EXPECTED_OUTPUT_TOKENS), model.price)
+def expected_cost_usd(model: Model, inputs: Inputs, rest: Rest | None = None) -> float:
+    """Of one call. Where a vendor's cache holds some of the session, it is a call on the average of all that are left,
+    so that leaving that cache is counted, and not as if each of them had to pay for it."""
+    if rest is not None and rest.warm:
+        return turn_usd(model, rest)
+    return cost_usd(Usage(inputs["features"]["context_tokens"], WRITTEN_TOKENS), model.price)

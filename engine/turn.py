@@ -11,18 +11,19 @@ learner.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from engine.choice import Bench, Choice, choose, signature_of, task_of
+from engine.choice import Bench, Choice, choose, expected_cost_usd, signature_of, task_of
 from engine.core.catalog import CAPABILITIES, Catalog, Endpoint, Model
 from engine.core.conversation import Request, Text
 from engine.core.decision import Candidate, Decision, Lesson, Outcome, Step
 from engine.core.errors import RequestError, UnservableError
 from engine.core.evidence import TaskEvidence, Tasks
+from engine.core.identity import Identity
 from engine.core.lineage import Lineages, Tie
 from engine.core.policy import Clock, Inputs, Verdict
-from engine.core.ports import Pin, Spend, Trust, Ways
+from engine.core.ports import Pin, Spend, Trust, Warm, Ways
 from engine.features import features, hints, survey
 from engine.learning.reward import lessons as lessons_of
 from engine.protocols import PROTOCOLS
@@ -35,8 +36,9 @@ from engine.routing.eligible import Pool, eligible
 from engine.routing.failover import ALL_WELL, Attempts, Hold, failover
 from engine.routing.holding import MemoryLineages, held, holders, known_origin, serves
 from engine.routing.pins import follows_pin, session_of
-from engine.routing.steps import next_step, since
-from engine.routing.targets import chain, forced, named, rises
+from engine.routing.switching import rest_of
+from engine.routing.targets import chain, forced
+from engine.session import Held, settle
 from engine.snapshot import Snapshot
 
 # Clients that leave the choice to the engine ask for one of these.
@@ -81,20 +83,26 @@ class Moment:
     trust: Trust
     clock: Clock | None = None  # what a policy's deadline goes by; without one there is none
     lineages: Lineages = NOTHING_KNOWN
+    warm: Mapping[str, Warm] = field(default_factory=dict)  # what vendors have cached of this talk, by model
     spend: Spend = NOTHING_SPENT  # what budgets are held against
 
 
-def read(
-    request: Request, headers: Mapping[str, str], identity: Mapping[str, Any], snapshot: Snapshot
-) -> Facts:
-    """Header names are lower-case. Raises RequestError for a model nobody knows or a hint of the wrong kind."""
+def read(request: Request, headers: Mapping[str, str], identity: Identity, snapshot: Snapshot) -> Facts:
+    """Header names are lower-case. Raises RequestError for a model nobody knows, a hint of the wrong kind, or one
+    that the identity may not give."""
     requested = _requested(request.model, snapshot.catalog)
     seen = survey(request, headers)
     inputs = {
         "features": features(seen, requested),
         "hints": hints(headers),
-        "identity": identity,
+        "identity": identity.values,
     }
+    if not identity.may_force and inputs["hints"].get("model"):
+        raise RequestError(
+            f"{identity.name} may not force a model: leave the header x-weave-model out, or ask whoever runs the "
+            "engine for a key that may",
+            "permission",
+        )
     session = session_of(snapshot.policy.pinning.key, inputs)
     return Facts(request, requested, inputs, session, tasks=Tasks(seen.task, seen.former_task))
 
@@ -282,37 +290,30 @@ def _ranked(
     facts: Facts, verdict: Verdict, pool: Pool, snapshot: Snapshot, moment: Moment
 ) -> tuple[Choice, str]:
     """Who decides by rank, as long as there is money; the first that has a say does."""
-    action, catalog, asked = verdict.action, snapshot.catalog, facts.requested
+    catalog, asked = snapshot.catalog, facts.requested
     if verdict.source != "guard" and (insisted := facts.inputs["hints"].get("model")):
         return Choice(
             forced(insisted, pool, catalog), "forced", f"the client forced {insisted}"
         ), verdict.rule
     pin = moment.pin if follows_pin(facts.inputs["features"]) else None
     model = catalog.models.get(pin.model) if pin is not None else None
+    rest = rest_of(facts.request, facts.inputs["features"], moment.warm, catalog, moment.now)
+    bench = Bench(catalog, snapshot.policy, moment.trust, rest)
+
+    def fresh(draw: float) -> Choice:
+        return choose(verdict, facts.inputs, asked, pool, bench, draw, _words(facts.request))
+
     if verdict.source == "guard" or pin is None or model is None or model not in pool:
-        bench = Bench(catalog, snapshot.policy, moment.trust)
-        return choose(
-            verdict, facts.inputs, asked, pool, bench, moment.draw, _words(facts.request)
-        ), verdict.rule
-    higher = named(action.use, asked, pool, catalog) if action.escalate else model
-    if rises(higher, model):
-        return Choice(higher, "escalation", verdict.reason), verdict.rule
-    kept = Choice(model, "pin", f"the session keeps {model.name}", plan=pin.plan, step=pin.step)
-    return _stepped(facts, kept, pin, pool, snapshot), pin.rule
-
-
-def _stepped(facts: Facts, kept: Choice, pin: Pin, pool: Pool, snapshot: Snapshot) -> Choice:
-    """The next step of the session's plan, where evidence says that the one it has failed."""
-    policy = snapshot.policy
-    plan = policy.plans.get(pin.plan)
-    if plan is None or not policy.escalates(plan.name, since(facts.inputs, pin.before)):
-        return kept
-    found = next_step(plan, pin.step, kept.model, facts.requested, pool, snapshot.catalog)
-    if found is None:
-        return kept
-    step, model = found
-    reason = f"step {step + 1} of {plan.name}: the work of {kept.model.name} failed"
-    return Choice(model, "escalation", reason, plan=plan.name, step=step)
+        return fresh(moment.draw), verdict.rule
+    return settle(
+        Held(pin, model, rest, moment.now),
+        verdict,
+        facts.inputs,
+        asked,
+        pool,
+        bench,
+        lambda: fresh(1.0),  # a session that has its model is not tried out on another
+    )
 
 
 def _decision(
@@ -340,6 +341,9 @@ def _decision(
         requested_model=facts.request.model,
         protocol=facts.request.protocol,
         session=facts.session,
+        identity=facts.inputs["identity"]["name"],
+        team=facts.inputs["identity"]["team"],
+        data_class=facts.inputs["identity"]["data_class"],
         confidence=gate.confidence if gate else None,
         learner=learner.name if learner else "",
         signature=signature_of(task) if task else "",
@@ -352,22 +356,24 @@ def _decision(
         attempts=1 if alone else policy.failover.attempts,
         features=facts.inputs["features"],
         hints=facts.inputs["hints"],
-        candidates=_candidates(choice, pool),
+        candidates=_candidates(choice, facts.inputs, pool),
         trace=_trace(verdict, choice, pool),
     )
 
 
-def _candidates(choice: Choice, pool: Pool) -> tuple[Candidate, ...]:
-    considered = (
-        choice.gate.candidates if choice.gate else (Candidate(choice.model.name, True, choice.reason),)
-    )
+def _candidates(choice: Choice, inputs: Inputs, pool: Pool) -> tuple[Candidate, ...]:
+    """Everybody who was considered; what a learner was told costs is as it said, of others it is the list price."""
+    considered = choice.candidates or (choice.gate.candidates if choice.gate else ())
+    if not considered:
+        usd = expected_cost_usd(choice.model, inputs)
+        considered = (Candidate(choice.model.name, True, choice.reason, expected_cost_usd=usd),)
     return (*considered, *(Candidate(model, False, why) for model, why in pool.excluded.items()))
 
 
 def _trace(verdict: Verdict, choice: Choice, pool: Pool) -> tuple[Step, ...]:
-    excluded = (Step("eligible", model, "skipped", why) for model, why in pool.excluded.items())
+    excluded = [Step("eligible", model, "skipped", why) for model, why in pool.excluded.items()]
     if choice.source in ("forced", "sealed", "escalation", "pin"):
-        return (*verdict.trace, *excluded, Step(choice.source, choice.model.name, "matched", choice.reason))
-    if choice.capped:
-        return (*verdict.trace, *excluded, Step("cap", choice.capped, "skipped", choice.reason))
-    return (*verdict.trace, *excluded)
+        excluded.append(Step(choice.source, choice.model.name, "matched", choice.reason))
+    elif choice.capped:
+        excluded.append(Step("cap", choice.capped, "skipped", choice.reason))
+    return (*verdict.trace, *excluded, *choice.steps)

@@ -8,15 +8,20 @@ classifiers, summaries) belong to a session but are not its work: they neither s
 import hashlib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from engine.core.decision import Decision
+from engine.core.catalog import Model
+from engine.core.decision import Decision, Source
 from engine.core.policy import Inputs, Pinning
 from engine.core.ports import Pin
 from engine.routing.steps import session_figures
 
 BACKGROUND_PHASES = frozenset({"title", "probe", "classifier", "summary"})
-UNPINNED = frozenset({"guard", "budget", "forced", "sealed"})
+
+FOR_ONE_REQUEST: frozenset[Source] = frozenset({"forced", "sealed", "budget"})
+
+NO_MODELS: Mapping[str, Model] = {}
 
 
 def session_of(keys: Sequence[str], inputs: Inputs) -> str:
@@ -35,20 +40,48 @@ def follows_pin(features: Mapping[str, Any]) -> bool:
 
 
 def pin_after(
-    decision: Decision, features: Mapping[str, Any], pinning: Pinning, now: float, held: Pin | None = None
+    decision: Decision,
+    features: Mapping[str, Any],
+    pinning: Pinning,
+    now: float,
+    held: Pin | None = None,
+    models: Mapping[str, Model] = NO_MODELS,
 ) -> Pin | None:
-    """The pin a decision leaves behind, or None where it leaves the session as it was. `held` is the one it had.
+    """The pin a decision leaves behind, or None where it leaves the session as it was. `held` is the one it had,
+    `models` those of the catalog.
 
-    Guards, budgets and forced models speak for one request and pin nothing.
+    Forced models, budgets and sealed data speak for one request and pin nothing; so do guards, unless the policy lets
+    them move sessions for good.
     """
-    if not decision.session or not follows_pin(features) or decision.source in UNPINNED:
+    if not decision.session or not follows_pin(features) or decision.source in FOR_ONE_REQUEST:
+        return None
+    if decision.source == "guard" and "guard" not in pinning.move_when:
         return None
     expires = now + pinning.ttl_seconds
+    if held is not None and "over_context" not in pinning.move_when and _outgrown(held, features, models):
+        return replace(held, expires=expires)
+    pin = Pin(decision.model, decision.rule, now, expires, raised=decision.source == "escalation")
+    if held is not None and held.model == decision.model:
+        pin = replace(pin, raised=pin.raised or held.raised, moved=held.moved)
+    elif held is not None:
+        pin = replace(pin, moved=now)
     if not decision.plan:
-        return Pin(decision.model, decision.rule, now, expires)
+        return pin
     goes_on = held is not None and (held.plan, held.step) == (decision.plan, decision.step)
     before = held.before if goes_on and held is not None else session_figures(features)
-    return Pin(decision.model, decision.rule, now, expires, decision.plan, decision.step, before)
+    return replace(pin, plan=decision.plan, step=decision.step, before=before)
+
+
+def _outgrown(held: Pin, features: Mapping[str, Any], models: Mapping[str, Model]) -> bool:
+    """Whether a session's request no longer fits into its model."""
+    model = models.get(held.model)
+    return model is not None and features["context_tokens"] > model.context_tokens
+
+
+def pin_elsewhere(held: Pin, served: str, pinning: Pinning, now: float) -> Pin:
+    """The pin of a session that another model has served because no way to its own was open. What its plan is about
+    goes on there."""
+    return replace(held, model=served, expires=now + pinning.ttl_seconds, moved=now)
 
 
 class MemoryPins:

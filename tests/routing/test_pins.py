@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 
+from engine.core.catalog import Catalog
 from engine.core.decision import Decision, Source
 from engine.core.policy import Pinning
 from engine.core.ports import Pin
-from engine.routing.pins import MemoryPins, pin_after, session_of
+from engine.routing.pins import MemoryPins, pin_after, pin_elsewhere, session_of
 
 KEYS = ("hints.session", "features.client_session", "features.first_user_hash")
 
@@ -46,12 +49,43 @@ def test_a_session_s_name_cannot_be_read_back() -> None:
 @pytest.mark.parametrize("source", ["escalation", "rule", "learner", "default", "pin"])
 def test_a_decision_about_a_session_s_work_pins_it(source: Source) -> None:
     pin = pin_after(decision(source), {"phase": "execute"}, Pinning(ttl_seconds=60), 1000.0)
-    assert pin == Pin("opus", "r", 1000.0, 1060.0)
+    assert pin == Pin("opus", "r", 1000.0, 1060.0, raised=source == "escalation")
 
 
-@pytest.mark.parametrize("source", ["guard", "budget", "forced"])
+@pytest.mark.parametrize("source", ["guard", "budget", "forced", "sealed"])
 def test_a_guard_a_budget_or_a_forced_model_speaks_for_one_request(source: Source) -> None:
     assert pin_after(decision(source), {"phase": "execute"}, Pinning(), 0.0) is None
+
+
+def test_a_guard_moves_a_session_for_good_where_the_policy_says_so() -> None:
+    moving = Pinning(move_when=frozenset({"guard"}))
+    held = Pin("haiku", "earlier", 0.0, 99.0)
+    pin = pin_after(decision("guard"), {"phase": "execute", "context_tokens": 1}, moving, 10.0, held)
+    assert pin is not None
+    assert (pin.model, pin.rule, pin.moved) == ("opus", "r", 10.0)
+    assert pin_after(decision("guard"), {"phase": "classifier"}, moving, 10.0, held) is None
+
+
+def test_a_session_that_its_model_no_longer_holds_moves_for_good_unless_the_policy_says_otherwise(
+    catalog: Catalog,
+) -> None:
+    held = Pin("local", "earlier", 0.0, 99.0)
+    long = {"phase": "execute", "context_tokens": 50_000}
+    moved = pin_after(decision(), long, Pinning(), 10.0, held, catalog.models)
+    assert moved is not None
+    assert (moved.model, moved.moved) == ("opus", 10.0)
+    staying = Pinning(ttl_seconds=60, move_when=frozenset())
+    assert pin_after(decision(), long, staying, 10.0, held, catalog.models) == replace(held, expires=70.0)
+    fits = {**long, "context_tokens": 9_000}  # it left for another reason
+    changed = pin_after(decision(), fits, staying, 10.0, held, catalog.models)
+    assert changed is not None
+    assert changed.model == "opus"
+
+
+def test_a_session_without_a_way_to_its_model_goes_on_with_its_plan_elsewhere() -> None:
+    held = Pin("haiku", "r", 0.0, 99.0, "cheap-first", 1, {"session_test_failures": 2}, raised=True)
+    moved = pin_elsewhere(held, "sonnet", Pinning(ttl_seconds=60), 10.0)
+    assert moved == replace(held, model="sonnet", expires=70.0, moved=10.0)
 
 
 @pytest.mark.parametrize("phase", ["title", "probe", "classifier", "summary"])
