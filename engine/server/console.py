@@ -16,6 +16,7 @@ from engine.protocols.shape import Protocol
 from engine.server import links, outcomes
 from engine.server.asking import ANTHROPIC, OPENAI_CHAT, OPENAI_RESPONSES, asks_as_gemini, not_taken
 from engine.server.engine import Engine, current_trial, decide
+from engine.server.exposition import CONTENT_TYPE, exposition
 from engine.server.receiving import header_map, read_body
 from engine.server.telling import as_json
 
@@ -50,6 +51,10 @@ class Console:
             "journal": engine.journal.health(),
         }
         return _json(body, 503 if engine.draining else 200)
+
+    async def metrics(self, _request: Request) -> Response:
+        """What was counted, for Prometheus."""
+        return Response(exposition(self._engine), headers={"content-type": CONTENT_TYPE})
 
     async def models(self, request: Request) -> Response:
         """The catalog, in a shape both Anthropic's and OpenAI's clients read; Gemini's have their own."""

@@ -40,6 +40,7 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         fault = self._fault(scope)
         if fault is not None:
+            self._engine.metrics.turned_away.add((str(fault.http_status),))
             self._engine.log("turned away", level="warning", status=fault.http_status, message=fault.message)
             await _refuse(scope, send, fault)
             return

@@ -28,6 +28,7 @@ from engine.routing.tasks import Finished, TaskBook
 from engine.server.journal import Journal
 from engine.server.learner import Learners
 from engine.server.log import Logger
+from engine.server.metrics import Metrics
 from engine.server.receiving import aside
 from engine.server.reload import Policies
 from engine.server.upstream import Upstream
@@ -80,6 +81,7 @@ class Engine:
     lineages: Lineages = field(default_factory=MemoryLineages)
     health: Health = field(default_factory=Health)
     balance: Balance = field(default_factory=Balance)
+    metrics: Metrics = field(default_factory=Metrics)
     tasks: TaskBook = field(default_factory=TaskBook)
     history: History = field(default_factory=History)  # how calls went lately
     trial: Trial | None = None  # of the snapshot that last decided; ask `current_trial`
@@ -201,6 +203,7 @@ def conclude(engine: Engine, decided: Decided, result: Result, reply: str = "") 
     decided it. `reply` is the provider's name of the answer, where the client was told it."""
     engine.journal.record(result)
     engine.history.answered(decided.decision.features, result)
+    engine.metrics.concluded(decided.decision, decided.facts.requested, result)
     _put_lineage(engine, decided, result, reply)
     if decided.trial is not None and decided.tried is not None:
         _log_stop(engine, decided.trial, decided.trial.record(decided.tried.arm, result))

@@ -50,13 +50,16 @@ class Relay:
         try:
             headers = header_map(scope)
             raw = await read_body(receive, headers, engine.settings)
+            read = time.perf_counter()
             decided = await decide(engine, self._protocol, raw, headers, self._told)
+            engine.metrics.decided(time.perf_counter() - read)
             if (finished := remember(engine, decided)) is not None:
                 engine.beside(finish(engine, finished))
             await Exchange(engine, self._protocol, decided, headers, answer, arrived).run(receive)
         except GoneError:
             return
         except WeaveError as error:
+            engine.metrics.refused(self._protocol.name, error.fault.http_status)
             engine.log(
                 "refused",
                 level="warning",
@@ -66,6 +69,7 @@ class Relay:
             )
             await answer.fail(error.fault)
         except Exception as error:
+            engine.metrics.refused(self._protocol.name, 500)
             engine.log(
                 "bug",
                 level="error",
@@ -164,18 +168,18 @@ class Exchange:
     def _record_attempt(self, attempt: Attempt, fault: Fault | None, began: float) -> None:
         if fault is not None and fault.code == MALFORMED:
             self._count_malformed(attempt, fault)
-        self._engine.journal.record(
-            AttemptRecord(
-                decision=self._decided.decision.id,
-                number=attempt.number,
-                model=attempt.model.name,
-                endpoint=attempt.endpoint.name,
-                binding_id=attempt.binding.id,
-                at=time.time(),
-                seconds=time.monotonic() - began,
-                fault=fault,
-            )
+        record = AttemptRecord(
+            decision=self._decided.decision.id,
+            number=attempt.number,
+            model=attempt.model.name,
+            endpoint=attempt.endpoint.name,
+            binding_id=attempt.binding.id,
+            at=time.time(),
+            seconds=time.monotonic() - began,
+            fault=fault,
         )
+        self._engine.metrics.attempted(record)
+        self._engine.journal.record(record)
 
     def _count_malformed(self, attempt: Attempt, fault: Fault) -> None:
         """What is no answer of its protocol is the provider's bug or ours, and nobody else will tell the operator."""

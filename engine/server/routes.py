@@ -42,6 +42,7 @@ def routes(engine: Engine) -> Starlette:
             Route("/v1/outcomes/{token}", console.outcome_by_link, methods=["POST"]),
             Route("/health", console.health),
             Route("/ready", console.ready),
+            Route("/metrics", console.metrics),
             Route("/api/hello", console.health),
         ],
         exception_handlers={
