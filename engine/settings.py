@@ -33,8 +33,9 @@ class Settings:
     allowed_hosts: tuple[str, ...] = ()  # names, besides its own, that an engine without client keys is asked by
     ca_file: str = ""  # certificates to trust in providers, besides the usual ones
     connect_timeout_seconds: float = 5.0
-    first_content_seconds: float = 60.0  # how long a provider may be silent before its first content
-    stall_seconds: float = 120.0  # and between two pieces of a stream
+    first_content_seconds: float = 60.0  # how long a provider may be silent before it begins its answer
+    thinking_seconds: float = 300.0  # how long a model that has begun may be silent, because it may be thinking
+    stall_seconds: float = 120.0  # and between two pieces of content
     hold_seconds: float = 20.0  # response headers wait for content this long, then go out
     keep_alive_seconds: float = 15.0
     drain_seconds: float = 30.0  # how long a shutdown waits for running requests
@@ -67,6 +68,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         first_content_seconds=_seconds(
             environment, "WEAVE_FIRST_CONTENT_TIMEOUT", DEFAULTS.first_content_seconds
         ),
+        thinking_seconds=_seconds(environment, "WEAVE_THINKING_TIMEOUT", DEFAULTS.thinking_seconds),
         stall_seconds=_seconds(environment, "WEAVE_STALL_TIMEOUT", DEFAULTS.stall_seconds),
         drain_seconds=_seconds(environment, "WEAVE_DRAIN_TIMEOUT", DEFAULTS.drain_seconds),
     )

@@ -8,6 +8,7 @@ Lesson     what a learner takes from an outcome; learner state is the fold of al
 Withdrawal lessons that no longer count: their outcome was outranked, or an operator rolled back
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -104,12 +105,15 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One call of one provider, about to be made. `number` counts from 1."""
+    """One call of one provider, about to be made. `number` counts from 1. It is to begin after `delay_seconds`, and
+    from then on `left_seconds` are left of the deadline."""
 
     number: int
     model: Model
     binding: Binding
     endpoint: Endpoint
+    delay_seconds: float = 0.0
+    left_seconds: float = math.inf
 
 
 @dataclass(frozen=True, slots=True)

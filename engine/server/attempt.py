@@ -26,6 +26,7 @@ from engine.server.answer import Answer
 from engine.server.engine import Decided, Engine, before_of
 from engine.server.receiving import aside
 from engine.server.upstream import Call, Response
+from engine.server.watch import Patience, Watch
 
 # A whole answer may take as long as the longest generation does.
 WHOLE_READ_SECONDS = 600.0
@@ -68,6 +69,7 @@ class Dispatch:
         self._response: Response | None = None
         self._chunks: AsyncIterator[bytes] | None = None
         self._pipe: Pipe | None = None
+        self._watch = Watch(self._patience())
         self._held = b""  # what is to be handed on first
         self._usage: Usage | None = None
         self._stop: StopReason | None = None
@@ -118,9 +120,8 @@ class Dispatch:
 
     async def _begun(self) -> Fault | None:
         await self._translate()
-        patience = self._engine.settings.first_content_seconds if self._decided.request.stream else None
         try:
-            async with asyncio.timeout(patience):
+            async with self._watch:
                 self._response = response = await self._engine.upstream.open(self._call())
                 self.reached = True
                 self._engine.balance.heard(self.attempt.binding, response.headers, time.monotonic())
@@ -131,8 +132,14 @@ class Dispatch:
                 self._chunks = response.chunks()
                 return await self._until_content(self._piped(response), self._chunks)
         except TimeoutError:
-            silent = f"the provider sent no content for {patience:g} seconds"
-            return Fault("timeout", silent, 0, "provider")
+            return self._watch.fault
+
+    def _patience(self) -> Patience:
+        settings = self._engine.settings
+        if not self._decided.request.stream:  # nothing of a whole answer comes before all of it is there
+            return Patience(WHOLE_READ_SECONDS, WHOLE_READ_SECONDS, WHOLE_READ_SECONDS)
+        silent = min(settings.first_content_seconds, self.attempt.left_seconds)
+        return Patience(silent, settings.thinking_seconds, settings.stall_seconds)
 
     async def _translate(self) -> None:
         """The request as it arrived, for this provider; nothing of an earlier attempt is in it."""
@@ -172,14 +179,12 @@ class Dispatch:
             url=endpoint.base_url + provider.address(self.attempt.binding.id, stream=stream),
             headers=headers,
             body=self.outbound.body,
-            connect_seconds=settings.connect_timeout_seconds,
-            read_seconds=settings.stall_seconds if stream else WHOLE_READ_SECONDS,
+            connect_seconds=min(settings.connect_timeout_seconds, self.attempt.left_seconds),
+            read_seconds=None,
         )
 
     async def _refused(self, response: Response) -> Fault:
-        body = await response.read_start()
-        if len(self._key) >= SHORTEST_KEY:
-            body = body.replace(self._key.encode("utf-8", "replace"), b"***")
+        body = self._clean(await response.read_start())
         fault = self.provider.read_fault(response.status, response.headers, body)
         if fault.kind in ("authentication", "billing", "permission"):
             return _account_trouble(fault, self.attempt)
@@ -192,7 +197,7 @@ class Dispatch:
         return fault
 
     async def _whole(self, response: Response) -> Fault | None:
-        body = await response.read(MOST_REPLY_BYTES)
+        body = await response.read(MOST_REPLY_BYTES, self._watch.beat)
         try:
             found = wire.loads(body)
         except ValueError as error:
@@ -222,10 +227,13 @@ class Dispatch:
             self._pipe = Translation(self._protocol, self.provider, context)
         else:
             self._pipe = pipe(self._protocol, self.provider, context, self.outbound.withhold_usage)
+        self._watch.follow(self._pipe.pulse)
         return self._pipe
 
     async def _until_content(self, stream: Pipe, chunks: AsyncIterator[bytes]) -> Fault | None:
-        """Keep what the provider sends up to its first content, translated. Ends too where the stream ends before."""
+        """Keep what the provider sends up to its first content, translated. Ends too where the stream ends before.
+
+        An error that came together with content, in one piece, came in time: nobody has seen that content."""
         held: list[bytes] = []
         size = 0
         try:
@@ -234,18 +242,16 @@ class Dispatch:
                 if size > MOST_REPLY_BYTES:
                     raise UpstreamError(_endless())
                 held.append(stream.feed(chunk))
+                self._watch.heard()
                 if stream.content_started or stream.ended:
                     break
             else:
                 held.append(stream.close())
         except UpstreamError as error:
-            if stream.usage is None:
-                raise
-            self._log_broke(error)
-            held.append(stream.close())
-        self._held = b"".join(held)
-        if stream.fault is not None and not stream.content_started:
+            held.append(stream.close(error.fault))
+        if stream.fault is not None:
             return stream.fault
+        self._held = b"".join(held)
         self.first_content = time.monotonic()
         return None
 
@@ -254,12 +260,17 @@ class Dispatch:
         assert chunks is not None
         await self._answer.start_stream(self._engine.settings.keep_alive_seconds)
         await self._answer.write(self._held)
+        why: Fault | None = None
         try:
             if not stream.ended:
-                await self._rest(stream, chunks)
+                async with self._watch:
+                    await self._rest(stream, chunks)
         except UpstreamError as error:
-            self._log_broke(error)
-        await self._answer.end(stream.close())
+            why = error.fault
+        except TimeoutError:
+            why = self._watch.fault
+        last = stream.close(why)
+        await self._answer.end(last if stream.fault is None else self._clean(last))
         if stream.fault is None:
             await _linger(chunks)
             return SERVED
@@ -267,15 +278,23 @@ class Dispatch:
 
     async def _rest(self, stream: Pipe, chunks: AsyncIterator[bytes]) -> None:
         """Hand on what comes, to the end; what a provider sends behind its own end is for nobody."""
+        answer, watch = self._answer, self._watch
         async for chunk in chunks:
-            await self._answer.write(stream.feed(chunk))
+            piece = stream.feed(chunk)
+            watch.heard()
+            if stream.fault is not None:
+                piece = self._clean(piece)
+            watch.held_up = True
+            await answer.write(piece)
+            watch.held_up = False
             if stream.ended:
                 return
 
-    def _log_broke(self, error: UpstreamError) -> None:
-        self._engine.log(
-            "broke", level="warning", decision=self._decided.decision.id, detail=error.fault.detail
-        )
+    def _clean(self, piece: bytes) -> bytes:
+        """What ends a stream in an error, without the key that some providers repeat in theirs."""
+        if len(self._key) < SHORTEST_KEY:
+            return piece
+        return piece.replace(self._key.encode("utf-8", "replace"), b"***")
 
     def _context(self) -> ReplyContext:
         request, decision = self._decided.request, self._decided.decision

@@ -10,7 +10,7 @@ connection may have done the work already, and is not called twice.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -46,13 +46,14 @@ STALE = (aiohttp.ServerDisconnectedError, aiohttp.ClientConnectionResetError, Co
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One HTTP call. `read_seconds` is how long the provider may be silent, before headers and between bytes."""
+    """One HTTP call. `read_seconds` is how long the provider may be silent, before headers and between bytes; None
+    where somebody else watches."""
 
     url: str
     headers: Mapping[str, str]
     body: bytes
     connect_seconds: float
-    read_seconds: float
+    read_seconds: float | None
 
 
 class Response:
@@ -78,8 +79,9 @@ class Response:
         except BROKEN as error:
             raise UpstreamError(_fault(error, "hung up in the middle of its answer")) from error
 
-    async def read(self, most: int) -> bytes:
-        """The whole body; what is beyond `most` bytes is an error."""
+    async def read(self, most: int, heard: Callable[[], None] | None = None) -> bytes:
+        """The whole body; what is beyond `most` bytes is an error. Whenever more than blanks have come, `heard` is
+        called: some providers send blanks to keep the connection open."""
         pieces: list[bytes] = []
         size = 0
         async for piece in self.chunks():
@@ -91,6 +93,8 @@ class Response:
                     )
                 )
             pieces.append(piece)
+            if heard is not None and not piece.isspace():
+                heard()
         return b"".join(pieces)
 
     async def read_start(self) -> bytes:

@@ -264,6 +264,8 @@ class _Reply:
         """Let the trouble happen. Whether the stream ends with it."""
         self.record.trouble = trouble.kind
         await self.channel.flush()
+        if trouble.kind != "stall":
+            await asyncio.sleep(trouble.seconds)  # so that what came before is read before
         match trouble.kind:
             case "cut":
                 await self.channel.hang_up()

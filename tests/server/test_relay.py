@@ -112,7 +112,7 @@ def test_a_stream_that_fails_after_content_ends_in_an_error_of_its_protocol(hous
     # W47: an end without an end is an error, never a success
     async def play() -> None:
         async with house() as it:
-            it.simulator.fail(kind=kind, after=2)
+            it.simulator.fail(kind=kind, after=2, seconds=0.2)
             reply = await it.ask("[[sim: text=one two three four five six seven eight]]", stream=True)
             last = events(reply.text)[-1]
             assert last["type"] == "error", reply.text
@@ -147,7 +147,7 @@ def test_when_everybody_fails_the_client_is_told_by_its_own_protocol_and_when_to
 def test_a_silent_provider_is_given_up_for_another(house: Any) -> None:
     async def play() -> None:
         async with house(first_content_seconds=0.3) as it:
-            it.simulator.fail(model="opus", kind="slow_first_token", seconds=5)
+            it.simulator.fail(model="opus", kind="slow_headers", seconds=5)
             reply = await it.ask("[[sim: text=quick]]", stream=True)
             assert reply.headers["x-weave-model"] == "gpt"
 
@@ -156,7 +156,7 @@ def test_a_silent_provider_is_given_up_for_another(house: Any) -> None:
 
 def test_headers_wait_for_content_but_not_for_ever_and_another_model_may_still_take_over(house: Any) -> None:
     async def play() -> None:
-        async with house(hold_seconds=0.1, first_content_seconds=0.5, keep_alive_seconds=0.1) as it:
+        async with house(hold_seconds=0.1, stall_seconds=0.5, keep_alive_seconds=0.1) as it:
             it.simulator.fail(model="opus", kind="slow_first_token", seconds=5)
             body = {
                 "model": "claude-opus-4-5",
@@ -282,7 +282,7 @@ def test_an_event_cut_short_in_mid_stream_ends_in_an_error_the_client_can_read(
     # G10: forwarded or translated, what reaches the client is JSON to its end
     async def play() -> None:
         async with house() as it:
-            it.simulator.fail(kind="malformed", after=2)
+            it.simulator.fail(kind="malformed", after=2, seconds=0.2)
             send = it.ask if client == "ask" else it.chat
             reply = await send("[[sim: text=one two three four five six seven eight]]", stream=True)
             assert "error" in events(reply.text)[-1]
