@@ -4,6 +4,7 @@ A `Forwarding` hands the bytes on as they are and only looks at them; a `Transla
 writes those in the client's protocol. Both tell the same things, so whoever drives them need not know which.
 """
 
+import re
 from dataclasses import replace
 from typing import Protocol as Shape
 
@@ -64,6 +65,7 @@ class Forwarding:
         self._tap = protocol.tap()
         self._frames = WholeFrames()
         self._filter = UsageFilter() if withhold_usage else None
+        self._last = b""  # of what was handed on
         self.pulse = self._tap.pulse
         self.content_started = False
 
@@ -97,6 +99,7 @@ class Forwarding:
             return b""  # what the engine cannot read its client cannot either; `close` says so in words
         self.content_started = self._tap.content_started
         whole = self._frames.feed(chunk)
+        self._last = whole or self._last
         return self._filter.feed(whole) if self._filter else whole
 
     def close(self, why: Fault | None = None) -> bytes:
@@ -109,8 +112,18 @@ class Forwarding:
             return rest
         self._tap.fault = _cut(self._tap.fault, why)
         # What was cut off in the middle of a frame stays behind: the client could not read it.
-        writer = self._protocol.event_writer(self._context)
+        told = replace(self._context, id=self._tap.id or self._context.id, number=_next_number(self._last))
+        writer = self._protocol.event_writer(told)
         return b"".join([*writer.feed(Broke(self._tap.fault)), *writer.close()])
+
+
+def _next_number(told: bytes) -> int:
+    """Of the event behind these, where events are numbered: an end goes on where the provider stopped counting."""
+    numbers = _NUMBER.findall(told)
+    return int(numbers[-1]) + 1 if numbers else 0
+
+
+_NUMBER = re.compile(rb'"sequence_number":\s*(\d{1,9})\b')
 
 
 class Translation:

@@ -81,7 +81,8 @@ class ReplyContext:
 
     `model` is the name to show the client; `include_usage` is OpenAI's `stream_options.include_usage`;
     `created` is seconds since the epoch; `tools` are those the client offered, which calls are told as; `renamed`
-    are tools that went to the provider under another name, and what the client calls them.
+    are tools that went to the provider under another name, and what the client calls them; `number` is that of the
+    next event, where a protocol counts them and the client was told some already.
     """
 
     model: str
@@ -90,6 +91,7 @@ class ReplyContext:
     include_usage: bool = True
     tools: tuple[Tool, ...] = ()
     renamed: Mapping[str, str] = field(default_factory=dict)
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """One provider stream on its way to one client."""
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -56,6 +57,18 @@ def test_a_provider_that_hangs_up_is_told_to_the_client(
     assert b"error" in end
     assert half == b"" or half.endswith(b"\n\n")
     assert read_stream(PROTOCOLS[client], [half, end])
+
+
+def test_what_ends_a_forwarded_response_goes_on_counting(
+    write_stream: WriteStream, context: ReplyContext
+) -> None:
+    responses = PROTOCOLS["openai-responses"]
+    stream = write_stream(responses, list(unfold(REPLY)), replace(context, id="resp_theirs"))
+    one = pipe(responses, responses, context, False)
+    told = one.feed(stream[: stream.index(b"hello") + 40]) + one.close()
+    events = [json.loads(line[6:]) for line in told.splitlines() if line.startswith(b"data: ")]
+    assert [event["sequence_number"] for event in events] == list(range(len(events)))
+    assert (events[-1]["type"], events[-1]["response"]["id"]) == ("response.failed", "resp_theirs")
 
 
 def test_a_usage_only_the_engine_asked_for_is_withheld(

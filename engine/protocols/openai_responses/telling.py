@@ -90,7 +90,7 @@ class EventWriter:
         self._names = Names(context.tools)
         self._losses: list[Loss] = []
         self._head: dict[str, Any] = {}
-        self._number = 0
+        self._number = context.number
         self._ended = False
         self._items: list[_Item] = []
         self._message: _Item | None = None  # that the next text joins
