@@ -16,6 +16,7 @@ from engine.routing.pins import MemoryPins
 from engine.server.connection import Bounds, bounded
 from engine.server.door import Door
 from engine.server.engine import Engine
+from engine.server.identity import Keyring
 from engine.server.journal import Journal
 from engine.server.learner import Learners
 from engine.server.log import Logger
@@ -46,10 +47,12 @@ async def running(
     """An engine with its policies followed, its learners folded and its journal open, until the block ends.
 
     `load` reads the policies anew; without it they come from `settings.policies`. Raises InvalidDocumentsError
-    where they do not hold: an engine never starts on a bad set, it only keeps serving a good one.
+    where they do not hold: an engine never starts on a bad set, it only keeps serving a good one. KeysError, for the
+    same reason, where the file of keys is damaged.
     """
     load = load or load_from(settings.policies, settings.policy)
     policies = Policies(await asyncio.to_thread(load))
+    keyring = Keyring(settings.keys_file)
     journal = await Journal.open(
         settings.journal, warn=lambda text: log("journal", level="warning", trouble=text)
     )
@@ -66,6 +69,9 @@ async def running(
         await asyncio.to_thread(prepare, policies.snapshot)
         engine = Engine(settings, policies, MemoryPins(), learners, journal, upstream, log, environment)
         loops.append(asyncio.ensure_future(follow(settings.policies, policies, load, log, prepare)))
+        engine.keyring = keyring
+        keyring.tell(log)
+        loops.append(asyncio.ensure_future(keyring.follow(log)))
         loops.append(asyncio.ensure_future(sweep(engine)))
         loops.append(asyncio.ensure_future(learners.follow()))
         yield engine

@@ -24,6 +24,7 @@ class Settings:
     policies: Path = Path("policies")
     policy: str = ""
     journal: str = "weave.db"
+    keys: str = ""  # the file of client keys; empty puts it beside the journal
     max_body_bytes: int = 32 * MEBIBYTE
     max_connections: int = 4096
     head_seconds: float = 10.0  # how long a client may take to say what it wants
@@ -43,6 +44,13 @@ class Settings:
     log_json: bool | None = None  # None: JSON unless the log goes to a terminal
 
 
+    @property
+    def keys_file(self) -> Path:
+        if self.keys:
+            return Path(self.keys)
+        return (Path() if self.journal == ":memory:" else Path(self.journal).parent) / "weave-keys.json"
+
+
 DEFAULTS = Settings()
 
 
@@ -54,6 +62,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         policies=Path(environment.get("WEAVE_POLICIES", str(DEFAULTS.policies))),
         policy=environment.get("WEAVE_POLICY", DEFAULTS.policy),
         journal=environment.get("WEAVE_JOURNAL", DEFAULTS.journal),
+        keys=environment.get("WEAVE_KEYS", DEFAULTS.keys),
         max_body_bytes=_whole(environment, "WEAVE_MAX_BODY_BYTES", DEFAULTS.max_body_bytes),
         max_connections=_whole(environment, "WEAVE_MAX_CONNECTIONS", DEFAULTS.max_connections),
         head_seconds=_seconds(environment, "WEAVE_HEADER_TIMEOUT", DEFAULTS.head_seconds),

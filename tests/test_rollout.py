@@ -10,6 +10,7 @@ import pytest
 from engine import rollout, turn
 from engine.core.decision import Result
 from engine.core.errors import Fault, UnservableError
+from engine.core.identity import Identity
 from engine.core.policy import Learner
 from engine.core.ports import Belief, Option, Pin, Task
 from engine.core.reply import Usage
@@ -50,7 +51,7 @@ def facts(at: Snapshot, session: str = "s", name: str = "ann", **features: Any) 
     asked = {"role": "user", "content": "Rename the parser module."}
     raw = json.dumps({"model": "claude-opus-4-5", "max_tokens": 100, "messages": [asked]}).encode()
     request = PROTOCOLS["anthropic-messages"].read_request(json.loads(raw), raw)
-    identity = {"name": name, "team": "core", "data_class": "internal"}
+    identity = Identity(name, "core", "internal")
     read = turn.read(request, {"x-weave-session": session} if session else {}, identity, at)
     inputs = {**read.inputs, "features": {**read.inputs["features"], **features}}
     return replace(read, inputs=inputs)

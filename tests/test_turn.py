@@ -11,6 +11,7 @@ import pytest
 from engine import turn
 from engine.core.decision import Decision, Failed, Outcome, Served
 from engine.core.errors import Fault, RequestError, UnservableError
+from engine.core.identity import Identity
 from engine.core.lineage import Lineage
 from engine.core.policy import Learner
 from engine.core.ports import Belief, Option, Pin, Task
@@ -20,7 +21,7 @@ from engine.routing.pins import pin_after
 from engine.snapshot import Snapshot, build
 
 POLICIES = Path(__file__).parent.parent / "policies"
-IDENTITY = {"name": "ann", "team": "core", "data_class": "internal"}
+IDENTITY = Identity("ann", "core", "internal")
 TOOL = {"name": "Edit", "description": "edit a file", "input_schema": {"type": "object"}}
 
 
@@ -53,7 +54,7 @@ def decide(
     headers: Mapping[str, str] | None = None,
     pin: str = "",
     trust: Sure | None = None,
-    identity: Mapping[str, str] = IDENTITY,
+    identity: Identity = IDENTITY,
     draw: float = 0.99,
 ) -> Decision:
     raw = json.dumps(body(**(fields or {}))).encode()

@@ -16,12 +16,13 @@ from engine.commands import terminal
 from engine.commands.why_not import why_not
 from engine.core.decision import AttemptRecord, Decision, Result
 from engine.core.errors import InvalidDocumentsError, RequestError
+from engine.core.identity import LOCAL
 from engine.core.policy import Inputs
 from engine.core.ports import Trust
 from engine.documents import did_you_mean
 from engine.protocols import PROTOCOLS
 from engine.protocols.shape import Protocol
-from engine.server.engine import LOCAL_IDENTITY, parse
+from engine.server.engine import parse
 from engine.server.journal import Journal
 from engine.server.learner import Learners
 from engine.server.reload import load_from
@@ -92,7 +93,11 @@ async def _past(name: str, settings: Settings) -> Explained:
         decision = await journal.decision(name)
         if decision is None:
             raise RequestError(f"{_short(name)} is neither a file nor a decision in {settings.journal}")
-        inputs = {"features": decision.features, "hints": decision.hints, "identity": LOCAL_IDENTITY}
+        inputs = {
+            "features": decision.features,
+            "hints": decision.hints,
+            "identity": decision.asker.values,
+        }
         result, attempts = await journal.result(name), await journal.attempts(name)
         return Explained(decision, inputs, _same_snapshot(decision, settings), result, attempts)
     finally:
@@ -115,7 +120,7 @@ async def _present(
     body = {**parse(raw), **({"model": model} if model else {})}
     request = _protocol(protocol or told_from(body)).read_request(body, raw)
     snapshot = load_from(settings.policies, settings.policy)()
-    facts = turn.read(request, _header_map(headers), LOCAL_IDENTITY, snapshot)
+    facts = turn.read(request, _header_map(headers), LOCAL, snapshot)
     moment = turn.Moment(id="", now=NOW, draw=1.0, pin=None, trust=await _trust(settings))
     decision = explained(turn.decide(facts, snapshot, moment), facts, snapshot)
     return Explained(decision, facts.inputs, snapshot)

@@ -34,7 +34,6 @@ from engine.documents import shipped_json
 from engine.learning.state import State
 from engine.policy.phrases import INPUT_SCHEMA
 from engine.routing.pins import MemoryPins, pin_after, session_of
-from engine.server.engine import LOCAL_IDENTITY
 from engine.server.journal import Journal
 from engine.server.precedence import subject_of
 from engine.server.telling import plain
@@ -249,7 +248,7 @@ def facts_of(decision: Decision, snapshot: Snapshot) -> turn.Facts:
     inputs: Mapping[str, Mapping[str, Any]] = {
         "features": features,
         "hints": decision.hints,
-        "identity": LOCAL_IDENTITY,
+        "identity": decision.asker.values,
     }
     request = Request(decision.protocol, decision.requested_model, (), (), (), Tuning(), False, b"", {})
     return turn.Facts(request, requested, inputs, session_of(snapshot.policy.pinning.key, inputs))

@@ -17,6 +17,7 @@ from engine.core.catalog import Binding, Endpoint, Model
 from engine.core.conversation import Loss
 from engine.core.errors import Fault
 from engine.core.evidence import Grounds, TaskVerdict
+from engine.core.identity import LOCAL, Identity
 from engine.core.reply import StopReason, Usage
 
 # Where a decision came from, strongest first: each outranks those after it.
@@ -76,6 +77,9 @@ class Decision:
     requested_model: str
     protocol: str
     session: str = ""  # the pin key, hashed; empty where the request has no session
+    identity: str = ""  # who asked: the name, team and data class of their key
+    team: str = ""
+    data_class: str = ""
     task: int = 0  # which of the user's requests in this session it works on, from 1
     confidence: float | None = None
     learner: str = ""
@@ -101,6 +105,11 @@ class Decision:
     @property
     def model(self) -> str:
         return self.targets[0]
+
+    @property
+    def asker(self) -> Identity:
+        """Older engines recorded nobody, and knew one alone."""
+        return Identity(self.identity or LOCAL.name, self.team, self.data_class)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,12 +11,14 @@ from starlette.responses import Response
 from engine import turn, wire
 from engine.core.decision import Decision, Result
 from engine.core.errors import Fault, RequestError
+from engine.core.identity import LOCAL, Identity
 from engine.protocols import PROTOCOLS
 from engine.protocols.shape import Protocol
 from engine.server import links, outcomes
 from engine.server.asking import ANTHROPIC, OPENAI_CHAT, OPENAI_RESPONSES, asks_as_gemini, not_taken
 from engine.server.engine import Engine, current_trial, decide
 from engine.server.exposition import CONTENT_TYPE, exposition
+from engine.server.identity import identify, may_know
 from engine.server.receiving import header_map, read_body
 from engine.server.telling import as_json
 
@@ -35,11 +37,16 @@ class Console:
         """Whether the process lives. Says nothing about policies or providers."""
         return _json({"status": "ok", "uptime_seconds": round(time.time() - self._engine.started, 1)})
 
-    async def ready(self, _request: Request) -> Response:
-        """Whether requests are taken, by which policies, and what is wrong with newer ones on disk."""
+    async def ready(self, request: Request) -> Response:
+        """Whether requests are taken, by which policies, and what is wrong with newer ones on disk. Where keys are
+        needed, who has none learns the first alone."""
         engine, policies = self._engine, self._engine.policies
+        code = 503 if engine.draining else 200
+        status = {"status": "draining" if engine.draining else "ready"}
+        if not may_know(engine, header_map(request.scope), request.scope["query_string"]):
+            return _json(status, code)
         body = {
-            "status": "draining" if engine.draining else "ready",
+            **status,
             "policy": policies.snapshot.policy.name,
             "snapshot": policies.snapshot.fingerprint,
             "policy_stale": policies.stale,
@@ -49,15 +56,18 @@ class Console:
             "unwell": [asdict(each) for each in engine.health.conditions(time.monotonic())],
             "malformed": dict(engine.malformed),
             "journal": engine.journal.health(),
+            "keys": engine.keyring.health(time.time()),
         }
-        return _json(body, 503 if engine.draining else 200)
+        return _json(body, code)
 
-    async def metrics(self, _request: Request) -> Response:
-        """What was counted, for Prometheus."""
+    async def metrics(self, request: Request) -> Response:
+        """What was counted, for Prometheus. Where keys are needed, it takes one."""
+        self._identify(request)
         return Response(exposition(self._engine), headers={"content-type": CONTENT_TYPE})
 
     async def models(self, request: Request) -> Response:
         """The catalog, in a shape both Anthropic's and OpenAI's clients read; Gemini's have their own."""
+        self._identify(request)
         if asks_as_gemini(request.scope):
             return _json({"models": [self._gemini_entry(name) for name in self._listed()]})
         listed = [_model_entry(name, self._engine.started) for name in self._listed()]
@@ -72,6 +82,7 @@ class Console:
         )
 
     async def model(self, request: Request) -> Response:
+        self._identify(request)
         name = request.path_params["name"]
         if self._engine.policies.snapshot.catalog.resolve(name) is None and name not in turn.ANY_MODEL:
             raise RequestError(f"model {name!r} is not known here; GET /v1/models lists what is", "not_found")
@@ -81,16 +92,18 @@ class Console:
 
     async def route(self, request: Request) -> Response:
         """The decision a request would get, without the call, the pin or a line in the journal."""
+        identity = self._identify(request)
         protocol = _protocol_of(request)
         headers = header_map(request.scope)
         raw = await read_body(request.receive, headers, self._engine.settings)
-        decided = await decide(self._engine, protocol, raw, headers)
+        decided = await decide(self._engine, protocol, raw, headers, identity)
         return _json(as_json(decided.decision, None, ()))
 
     async def decision(self, request: Request) -> Response:
+        identity = self._identify(request)
         journal, name = self._engine.journal, request.path_params["id"]
         decision: Decision | None = await journal.decision(name)
-        if decision is None:
+        if decision is None or not _may_see(identity, decision):
             raise RequestError(f"no decision {name!r} in the journal", "not_found")
         result: Result | None = await journal.result(name)
         return _json(as_json(decision, result, await journal.attempts(name)))
@@ -107,8 +120,9 @@ class Console:
         )
 
     async def outcome(self, request: Request) -> Response:
+        identity = self._identify(request)
         raw = await read_body(request.receive, header_map(request.scope), self._engine.settings)
-        return _json(await outcomes.receive(self._engine, raw))
+        return _json(await outcomes.receive(self._engine, raw, identity))
 
     async def link(self, request: Request) -> Response:
         """A page that says what a signed link is for."""
@@ -120,6 +134,9 @@ class Console:
         raw = await read_body(request.receive, headers, self._engine.settings)
         result = request.query_params.get("result", "")
         return _json(await outcomes.receive_by_link(self._engine, link, raw, result))
+
+    def _identify(self, request: Request) -> Identity:
+        return identify(self._engine, header_map(request.scope), request.scope["query_string"])
 
     def _link(self, request: Request) -> links.Link:
         secret = links.secret_of(self._engine.environment)
@@ -146,6 +163,13 @@ class Console:
         aliases = [alias for alias in catalog.aliases if "*" not in alias]
         ids = [binding.id for model in catalog.models.values() for binding in model.served_by]
         return list(dict.fromkeys([*catalog.models, *aliases, *ids, "auto"]))
+
+
+def _may_see(identity: Identity, decision: Decision) -> bool:
+    """What somebody asked is for them and their team."""
+    if identity is LOCAL:
+        return True
+    return decision.identity == identity.name or (bool(identity.team) and decision.team == identity.team)
 
 
 def _model_entry(name: str, created: float) -> dict[str, Any]:

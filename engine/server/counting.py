@@ -16,7 +16,8 @@ from engine.protocols.forward import forward
 from engine.protocols.shape import Protocol
 from engine.protocols.speaking import spoken
 from engine.server.answer import Answer
-from engine.server.engine import LOCAL_IDENTITY, Engine, parse, read_request
+from engine.server.engine import Engine, parse, read_request
+from engine.server.identity import identify
 from engine.server.receiving import GoneError, header_map, read_body
 from engine.server.upstream import Call
 
@@ -40,11 +41,12 @@ class CountTokens:
         answer = Answer(send, self._protocol)
         try:
             headers = header_map(scope)
+            identity = identify(self._engine, headers, scope["query_string"])
             raw = await read_body(receive, headers, self._engine.settings)
             body = parse(raw)
             request = read_request(self._protocol, {**_counted_request(body), **self._told}, raw)
             snapshot = self._engine.policies.snapshot
-            facts = turn.read(request, headers, LOCAL_IDENTITY, snapshot)
+            facts = turn.read(request, headers, identity, snapshot)
             counted = await self._counted(raw, body, facts.requested, snapshot.catalog, headers)
             if counted is None:
                 answer.headers.append((b"x-weave-estimated", b"true"))

@@ -14,6 +14,7 @@ from engine.core.catalog import Endpoint
 from engine.core.conversation import Request
 from engine.core.decision import Decision, Result
 from engine.core.errors import RequestError
+from engine.core.identity import Identity
 from engine.core.lineage import Lineage, Lineages
 from engine.core.ports import Pin, PinStore
 from engine.features import History
@@ -25,6 +26,7 @@ from engine.routing.health import Health
 from engine.routing.holding import MemoryLineages, foreign_before, lineage_after, lineage_key, reply_key
 from engine.routing.pins import follows_pin, pin_after
 from engine.routing.tasks import Finished, TaskBook
+from engine.server.identity import Keyring
 from engine.server.journal import Journal
 from engine.server.learner import Learners
 from engine.server.log import Logger
@@ -34,9 +36,6 @@ from engine.server.reload import Policies
 from engine.server.upstream import Upstream
 from engine.settings import Settings
 from engine.snapshot import Snapshot
-
-# Whoever reaches a loopback port is the operator; keys that name others come with authentication.
-LOCAL_IDENTITY: Mapping[str, str] = {"name": "local", "team": "", "data_class": ""}
 
 
 class Ids:
@@ -86,6 +85,7 @@ class Engine:
     history: History = field(default_factory=History)  # how calls went lately
     trial: Trial | None = None  # of the snapshot that last decided; ask `current_trial`
     chores: set[asyncio.Task[None]] = field(default_factory=set)  # work beside requests, under way
+    keyring: Keyring = field(default_factory=Keyring)
 
     def beside(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something that no request waits for."""
@@ -112,12 +112,13 @@ async def decide(
     protocol: Protocol,
     raw: bytes,
     headers: Mapping[str, str],
+    identity: Identity,
     told: Mapping[str, object] | None = None,
 ) -> Decided:
     """`told` is what a protocol says of a request outside its body. Raises RequestError for what the client got
     wrong, UnservableError where nothing can serve it."""
     snapshot = engine.policies.snapshot
-    facts = await aside(raw, _read, protocol, raw, headers, told, snapshot)
+    facts = await aside(raw, _read, protocol, raw, headers, identity, told, snapshot)
     request = facts.request
     now = time.time()
     facts = _with_history(facts, engine.history, now)
@@ -147,12 +148,13 @@ def _read(
     protocol: Protocol,
     raw: bytes,
     headers: Mapping[str, str],
+    identity: Identity,
     told: Mapping[str, object] | None,
     snapshot: Snapshot,
 ) -> turn.Facts:
     body = parse(raw)
     request = read_request(protocol, {**body, **told} if told else body, raw)
-    return turn.read(request, headers, LOCAL_IDENTITY, snapshot)
+    return turn.read(request, headers, identity, snapshot)
 
 
 def current_trial(engine: Engine) -> Trial | None:
@@ -182,6 +184,7 @@ def remember(engine: Engine, decided: Decided) -> Finished | None:
         requested=decision.requested_model,
         protocol=decision.protocol,
         session=decision.session or None,
+        identity=decision.identity or None,
         phase=decision.features["phase"],
         context_tokens=decision.features["context_tokens"],
         confidence=decision.confidence,

@@ -13,15 +13,17 @@ import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 from engine import turn
 from engine.core.decision import Decision, Outcome, Teller
 from engine.core.errors import Fault, RequestError, WeaveError
+from engine.core.identity import LOCAL, Identity
 from engine.core.policy import Policy
 from engine.learning.reward import lessons as lessons_of
 from engine.routing.pins import session_of
-from engine.server.engine import LOCAL_IDENTITY, Engine, parse
+from engine.server.engine import Engine, parse
 from engine.server.journal import Journal
 from engine.server.links import Link
 from engine.server.precedence import Settled, alone, subject_of
@@ -34,9 +36,9 @@ MOST_LABELS = 50
 LONGEST_TEXT = 200
 
 
-async def receive(engine: Engine, raw: bytes) -> dict[str, Any]:
+async def receive(engine: Engine, raw: bytes, identity: Identity = LOCAL) -> dict[str, Any]:
     """Raises RequestError where the outcome makes no sense or names nothing known."""
-    return await _receive(engine, parse(raw), "told")
+    return await _receive(engine, parse(raw), "told", identity)
 
 
 async def receive_by_link(engine: Engine, link: Link, raw: bytes, result: str) -> dict[str, Any]:
@@ -54,13 +56,18 @@ async def receive_by_link(engine: Engine, link: Link, raw: bytes, result: str) -
     if named:
         raise RequestError(f"this link is about {link.about} alone; leave {named[0]!r} out")
     about = {"decision": link.decision} if link.decision else {"session": link.session}
-    return await _receive(engine, {**body, **about}, "link")
+    return await _receive(engine, {**body, **about}, "link", None)
 
 
-async def _receive(engine: Engine, body: Mapping[str, Any], source: Teller) -> dict[str, Any]:
-    outcome = replace(read(body, time.time()), source=source)
+async def _receive(
+    engine: Engine, body: Mapping[str, Any], source: Teller, identity: Identity | None
+) -> dict[str, Any]:
+    """Without an identity a link says what it is about, and its session may be anybody's."""
+    teller = "" if identity is None or identity is LOCAL else identity.name
+    outcome = replace(read(body, time.time()), source=source, identity=teller)
+    names = engine.keyring.names if identity is None else (identity.name,)
     keys = engine.policies.snapshot.policy.pinning.key
-    decisions = await decisions_about(engine.journal, outcome, keys)
+    decisions = await decisions_about(engine.journal, outcome, keys, names)
     settled = await tell(engine, outcome, decisions)
     if settled.fate == "conflict":
         message = (
@@ -195,16 +202,17 @@ def read(body: Mapping[str, Any], now: float) -> Outcome:
     return outcome
 
 
-async def decisions_about(journal: Journal, outcome: Outcome, keys: Sequence[str]) -> list[Decision]:
-    """Those that an outcome is about, in the order they were made; `keys` are what may name a session. Raises
-    RequestError where there are none."""
+async def decisions_about(
+    journal: Journal, outcome: Outcome, keys: Sequence[str], names: Sequence[str] = (LOCAL.name,)
+) -> list[Decision]:
+    """Those that an outcome is about, in the order they were made; `keys` are what may name a session, which is one
+    of the identities in `names`. Raises RequestError where there are none."""
     if outcome.decision:
         return await _task(journal, outcome.decision)
-    for key in keys:
+    for identity, key in product(names, keys):
         root, _, name = key.partition(".")
-        session = session_of(
-            [key], {"hints": {}, "features": {}, "identity": LOCAL_IDENTITY, root: {name: outcome.session}}
-        )
+        asked = {"hints": {}, "features": {}, "identity": {"name": identity}}
+        session = session_of([key], {**asked, root: {name: outcome.session}})
         decisions: list[Decision] = await journal.decisions_of_session(session)
         if decisions:
             return decisions

@@ -26,13 +26,13 @@ from engine.server import losses
 from engine.server.answer import Answer, header_value
 from engine.server.attempt import Dispatch
 from engine.server.engine import Decided, Engine, conclude, decide, remember
+from engine.server.identity import identify
 from engine.server.log import Logger, where
 from engine.server.receiving import GoneError, Watcher, header_map, read_body
 from engine.server.tasks import finish
 
 # Wire bytes of a streamed reply for each token in it, framing included; a median of recorded streams.
 BYTES_PER_TOKEN = 100
-
 
 
 class Relay:
@@ -49,9 +49,10 @@ class Relay:
         engine.running += 1
         try:
             headers = header_map(scope)
+            identity = identify(engine, headers, scope["query_string"])
             raw = await read_body(receive, headers, engine.settings)
             read = time.perf_counter()
-            decided = await decide(engine, self._protocol, raw, headers, self._told)
+            decided = await decide(engine, self._protocol, raw, headers, identity, self._told)
             engine.metrics.decided(time.perf_counter() - read)
             if (finished := remember(engine, decided)) is not None:
                 engine.beside(finish(engine, finished))

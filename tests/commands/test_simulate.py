@@ -11,11 +11,11 @@ from engine import turn
 from engine.commands.simulate import PAGE, Replay
 from engine.core.cost import cost_usd
 from engine.core.decision import Decision, Lesson, Outcome, Result, StepRun
+from engine.core.identity import LOCAL
 from engine.core.reply import Usage
 from engine.learning.state import State
 from engine.protocols import PROTOCOLS
 from engine.routing.pins import MemoryPins, pin_after
-from engine.server.engine import LOCAL_IDENTITY
 from engine.server.journal import Journal
 from engine.server.reload import load_from
 from engine.snapshot import Snapshot
@@ -53,7 +53,7 @@ def past(
         tools = [{"type": "function", "function": {"name": "edit", "parameters": {}}}] * one.tools
         body = {"model": one.model, "messages": [{"role": "user", "content": "Hello"}], "tools": tools}
         request = PROTOCOLS["openai-chat"].read_request(body, b"")
-        facts = turn.read(request, dict(one.headers), LOCAL_IDENTITY, snapshot)
+        facts = turn.read(request, dict(one.headers), LOCAL, snapshot)
         if one.phase:
             features = {**facts.inputs["features"], "phase": one.phase}
             facts = replace(facts, inputs={**facts.inputs, "features": features})

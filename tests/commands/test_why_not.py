@@ -7,7 +7,7 @@ import pytest
 from engine.commands.why_not import Obstacle, why_not
 from engine.core.decision import Candidate, Decision, Source, Step
 from engine.core.errors import RequestError
-from engine.server.engine import LOCAL_IDENTITY
+from engine.core.identity import LOCAL
 from engine.server.reload import load_from
 from engine.snapshot import Snapshot
 
@@ -78,7 +78,7 @@ def inputs(**features: Any) -> dict[str, dict[str, Any]]:
     return {
         "features": {**FEATURES, "phase": "chat", **features},
         "hints": {},
-        "identity": dict(LOCAL_IDENTITY),
+        "identity": dict(LOCAL.values),
     }
 
 
