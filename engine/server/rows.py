@@ -22,9 +22,19 @@ from engine.core.decision import (
     Withdrawal,
 )
 from engine.core.errors import Fault
+from engine.core.lineage import Lineage
+from engine.core.ports import Pin
 from engine.core.reply import Usage
 
 Row = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """A canary that was switched off, and why. Times are seconds since the epoch."""
+
+    at: float
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +45,14 @@ class Table:
     of: type
     key: str
     numbered: bool = False  # rows count from 1 without gaps
+    lead: tuple[str, ...] = ()  # columns before those of the type, for what it does not say of itself
 
     @property
     def columns(self) -> tuple[str, ...]:
+        return (*self.lead, *self.fields)
+
+    @property
+    def fields(self) -> tuple[str, ...]:
         return tuple(field.name for field in fields(self.of))
 
     def insert(self, conflict: str = "ABORT") -> str:
@@ -51,9 +66,12 @@ RESULTS = Table("results", Result, "decision")
 OUTCOMES = Table("outcomes", Outcome, "id")
 LESSONS = Table("lessons", Lesson, "", numbered=True)
 WITHDRAWALS = Table("withdrawals", Withdrawal, "", numbered=True)
-TABLES = (DECISIONS, ATTEMPTS, RESULTS, OUTCOMES, LESSONS, WITHDRAWALS)
+PINS = Table("pins", Pin, "key", lead=("key",))
+LINEAGES = Table("lineages", Lineage, "key", lead=("key", "at"))
+STOPPED = Table("stopped", Stopped, "key", lead=("key",))
+TABLES = (DECISIONS, ATTEMPTS, RESULTS, OUTCOMES, LESSONS, WITHDRAWALS, PINS, LINEAGES, STOPPED)
 
-CELLS: dict[type, Callable[[Any], Row]] = {table.of: attrgetter(*table.columns) for table in TABLES}
+CELLS: dict[type, Callable[[Any], Row]] = {table.of: attrgetter(*table.fields) for table in TABLES}
 
 # Fields without a default, which a row must fill even if with None.
 REQUIRED = {
@@ -122,6 +140,8 @@ READ: dict[str, Callable[[Any], Any]] = {
     "usage": lambda cell: _known(Usage, wire.loads(cell)),
     "fault": lambda cell: _known(Fault, wire.loads(cell)),
     "client_gone": bool,
+    "before": wire.loads,
+    "raised": bool,
 }
 
 

@@ -409,7 +409,7 @@ def test_a_full_disk_fails_no_request(tmp_path: Path) -> None:
             pages = connection.execute("PRAGMA page_count").fetchone()[0]
             connection.execute(f"PRAGMA max_page_count = {pages + 2}")
 
-        await journal._ask(cap)
+        await journal.ask(cap)
         for number in range(400):
             journal.record(replace(DECISION, id=f"d{number}"))
             if number % 40 == 0:
@@ -594,7 +594,7 @@ def test_a_killed_process_loses_at_most_half_a_second_of_decisions_and_no_outcom
     assert told
 
     async def check(journal: Journal) -> None:
-        kept = await journal._ask(
+        kept = await journal.ask(
             lambda connection: {row[0] for row in connection.execute("SELECT id FROM decisions")}
         )
         lost = [killed - at for id, at in recorded.items() if id not in kept]
@@ -604,7 +604,7 @@ def test_a_killed_process_loses_at_most_half_a_second_of_decisions_and_no_outcom
         lessons = await journal.lessons()
         assert {one.outcome for one in lessons} >= set(told)
         assert fold(lessons).to_json() == fold(await journal.lessons()).to_json()
-        integrity = await journal._ask(
+        integrity = await journal.ask(
             lambda connection: connection.execute("PRAGMA integrity_check").fetchall()
         )
         assert integrity == [("ok",)]
