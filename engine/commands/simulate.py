@@ -24,7 +24,7 @@ from engine import turn, wire
 from engine.commands import terminal
 from engine.commands.estimates import Logged, estimates
 from engine.commands.validate import read_set
-from engine.core.catalog import Catalog
+from engine.core.catalog import Catalog, Model
 from engine.core.conversation import Request, Tuning
 from engine.core.cost import cost_usd
 from engine.core.decision import Decision, Lesson, Outcome, Result
@@ -34,6 +34,7 @@ from engine.documents import shipped_json
 from engine.learning.state import State
 from engine.policy.phrases import INPUT_SCHEMA
 from engine.routing.pins import MemoryPins, pin_after, session_of
+from engine.routing.warmth import MemoryWarmth, conversation_of, warm_after
 from engine.server.journal import Journal
 from engine.server.precedence import subject_of
 from engine.server.telling import plain
@@ -172,6 +173,7 @@ class Replay:
         self._lessons = list(reversed(lessons))
         self._trust = State()
         self._pins = MemoryPins()
+        self._warmth = MemoryWarmth()
         self.found = Simulation(snapshot.policy.name, snapshot.fingerprint, _not_followed(snapshot.policy))
 
     def take(self, decision: Decision, result: Result | None) -> None:
@@ -184,24 +186,34 @@ class Replay:
         found.first_at = found.first_at or decision.at
         found.last_at = decision.at
         try:
-            again = self._decide(decision)
+            again = self._decide(decision, result)
         except WeaveError as error:
             found.refused[error.fault.message] += 1
             self._count(decision, None, result)
             return
         self._count(decision, again, result)
 
-    def _decide(self, decision: Decision) -> Decision:
+    def _warm_up(self, talk: str, model: Model, result: Result) -> None:
+        """The model that would have served has in its cache what the one that did was told."""
+        before, endpoint = self._warmth.of(talk).get(model.name), model.served_by[0].endpoint
+        self._warmth.put(talk, model.name, warm_after(before, result.usage, model, endpoint, result.at))
+
+    def _decide(self, decision: Decision, result: Result | None) -> Decision:
         while self._lessons and self._lessons[-1].at <= decision.at:
             self._trust.learn(self._lessons.pop())
         facts = facts_of(decision, self._snapshot)
         pin = self._pins.get(facts.pin_key, decision.at) if facts.pin_key else None
-        moment = turn.Moment(decision.id, decision.at, draw=1.0, pin=pin, trust=self._trust)
+        talk = conversation_of(facts.session, facts.inputs["features"])
+        warm = self._warmth.of(talk)
+        moment = turn.Moment(decision.id, decision.at, draw=1.0, pin=pin, trust=self._trust, warm=warm)
         again = turn.decide(facts, self._snapshot, moment)
         features, pinning = facts.inputs["features"], self._snapshot.policy.pinning
-        kept = pin_after(again, features, pinning, decision.at, pin)
+        models = self._snapshot.catalog.models
+        kept = pin_after(again, features, pinning, decision.at, pin, models)
         if kept is not None:
             self._pins.put(facts.pin_key, kept)
+        if talk and result is not None and result.model:
+            self._warm_up(talk, models[again.model], result)
         return again
 
     def _count(self, decision: Decision, again: Decision | None, result: Result | None) -> None:

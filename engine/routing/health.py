@@ -106,6 +106,10 @@ class Health:
         paused = any(way.paused_until > now and way.paused_for == "rate_limit" for way in ways)
         return paused and all(_state(way, now) == "closed" for way in ways)
 
+    def is_down(self, binding: Binding) -> bool:
+        """Whether this way is ill, and not merely paused or on its way back."""
+        return any(way.state in ("open", "half_open") for way in self._found(binding))
+
     def began(self, binding: Binding, now: float) -> Probes:
         """A call takes this way. Where its breaker was open, it is the probe, and says so when it `ended`."""
         probes: list[_Way] = []

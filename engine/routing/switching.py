@@ -150,7 +150,14 @@ def rest_of(
     fresh = {name: one.tokens for name, one in warm.items() if _is_warm(one, catalog, now)}
     written = sum(one.written for one in warm.values()) + WRITTEN_TURNS * WRITTEN_TOKENS
     turns = sum(one.turns for one in warm.values()) + WRITTEN_TURNS
-    return Rest(features["context_tokens"], turns_left(features), written / turns, fresh, is_marked(request))
+    marked = is_marked(request) or any(_was_marked(name, one, catalog) for name, one in warm.items())
+    return Rest(features["context_tokens"], turns_left(features), written / turns, fresh, marked)
+
+
+def _was_marked(name: str, one: Warm, catalog: Catalog) -> bool:
+    """A vendor that charges for its cache keeps only what it was told to."""
+    model = catalog.models.get(name)
+    return model is not None and one.tokens > 0 and model.price.cache_write > model.price.input
 
 
 def _is_warm(one: Warm, catalog: Catalog, now: float) -> bool:

@@ -50,6 +50,16 @@ def test_a_breaker_opens_after_so_many_failures_and_the_call_is_skipped() -> Non
     assert health.waits(HERE, 5.0) == 15.0
 
 
+def test_a_way_is_down_while_its_breaker_is_open_and_not_while_it_is_paused() -> None:
+    health = opened()
+    assert health.is_down(HERE)
+    assert not health.is_down(BESIDE)
+    call(health, 21.0, None)
+    assert not health.is_down(HERE)
+    call(health, 22.0, fault("rate_limit", 60.0), binding=AWAY)
+    assert not health.is_down(AWAY)
+
+
 def test_an_open_breaker_says_nothing_about_other_models_or_endpoints() -> None:
     health = opened()
     assert health.admits(BESIDE, RULES, 0.0)

@@ -145,6 +145,12 @@ def test_a_cache_is_warm_for_as_long_as_its_endpoint_says(catalog: Catalog) -> N
     )
 
 
+def test_what_a_vendor_that_charges_for_its_cache_kept_was_marked(catalog: Catalog) -> None:
+    kept = {"opus": Warm(40_000, 1_000.0, "one")}
+    assert rest_of(request(Text("hi")), features(), kept, catalog, 9_999.0).marked
+    assert not rest_of(request(Text("hi")), features(), {}, catalog, 9_999.0).marked
+
+
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
