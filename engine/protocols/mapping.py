@@ -49,6 +49,7 @@ class WireMap:
     name: str
     path: str
     keep_alive: bytes
+    last_words: bytes
     knobs: tuple[Knob, ...]
     request_fields: frozenset[str]
     kept: frozenset[str]
@@ -123,6 +124,7 @@ def wire_map(name: str) -> WireMap:
         name=file["protocol"],
         path=file["path"],
         keep_alive=file["keep_alive"].encode(),
+        last_words=file.get("last_words", "").encode(),
         knobs=knobs,
         request_fields=frozenset([*request["structure"], *(knob.field for knob in knobs)]),
         kept=frozenset(request["kept"]),

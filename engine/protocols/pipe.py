@@ -16,6 +16,7 @@ from engine.core.stream import Broke, Event, PartGrew, Started, Stopped, has_con
 from engine.protocols.arguments import ArgumentRepair, put_right, repaired_reply
 from engine.protocols.pulse import Pulse
 from engine.protocols.shape import Encoded, Protocol, ReplyContext
+from engine.protocols.sse import Frames
 from engine.protocols.streams import hung_up
 from engine.protocols.tool_names import told_events, told_reply
 
@@ -99,8 +100,9 @@ class Forwarding:
             return b""  # what the engine cannot read its client cannot either; `close` says so in words
         self.content_started = self._tap.content_started
         whole = self._frames.feed(chunk)
-        self._last = whole or self._last
-        return self._filter.feed(whole) if self._filter else whole
+        handed_on = self._filter.feed(whole) if self._filter else whole
+        self._last = handed_on or self._last
+        return handed_on
 
     def close(self, why: Fault | None = None) -> bytes:
         rest = b"" if self._tap.unreadable else self._frames.close()
@@ -108,13 +110,47 @@ class Forwarding:
             rest = self._filter.feed(rest) + self._filter.close()
         told_by_provider = self._tap.ended and not self._tap.unreadable
         self._tap.close()
-        if self._tap.fault is None or told_by_provider:
+        if self._tap.fault is None:
+            rest = _last_frame(rest)
+            return rest + _missing(self._protocol.last_words, rest or self._last)
+        if told_by_provider:
             return rest
         self._tap.fault = _cut(self._tap.fault, why)
         # What was cut off in the middle of a frame stays behind: the client could not read it.
         told = replace(self._context, id=self._tap.id or self._context.id, number=_next_number(self._last))
         writer = self._protocol.event_writer(told)
         return b"".join([*writer.feed(Broke(self._tap.fault)), *writer.close()])
+
+
+def _last_frame(rest: bytes) -> bytes:
+    """What follows the last blank line of a reply that is complete: a frame whose own is missing, or the beginning of
+    one that says nothing any more."""
+    frames = Frames()
+    data = [data for _, data in (*frames.feed(rest), *frames.close())]
+    if not data or not all(one == b"[DONE]" or _is_json(one) for one in data):
+        return b""
+    return rest.rstrip(b"\r\n") + b"\n\n"
+
+
+def _missing(words: bytes, told: bytes) -> bytes:
+    """The last words of a protocol, where a client was not told them. Providers hang up without them, and nobody waits
+    for them behind the last that a reply has to say."""
+    if not words:
+        return b""
+    said, expected = Frames().feed(told)[-1:], Frames().feed(words)
+    return b"" if said and _kind_of(said[0][1]) == _kind_of(expected[0][1]) else words
+
+
+def _kind_of(data: bytes) -> object:
+    return wire.loads(data).get("type") if data.startswith(b"{") and _is_json(data) else data
+
+
+def _is_json(data: bytes) -> bool:
+    try:
+        wire.loads(data)
+    except ValueError:
+        return False
+    return True
 
 
 def _next_number(told: bytes) -> int:

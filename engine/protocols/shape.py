@@ -111,6 +111,7 @@ class Protocol:
     read_fault      status, headers (lower-case names) and body of a provider's error reply -> Fault
     write_fault     Fault -> body for the client
     keep_alive      bytes that keep a silent stream open without meaning; empty where clients cannot take any
+    last_words      what stands behind every complete stream, as one frame; empty where nothing does
     headers         key -> headers that authenticate to a provider of this protocol
     path            the path under an endpoint's base_url; `{model}` stands for the model's id there
     stream_path     the same for a stream, where it differs
@@ -137,6 +138,7 @@ class Protocol:
     write_fault: Callable[[Fault], Mapping[str, Any]]
     headers: Callable[[str], Mapping[str, str]]
     limits: Limits
+    last_words: bytes = b""
     stream_path: str = ""
     count_path: str = ""
     count_field: str = "input_tokens"

@@ -59,6 +59,47 @@ def test_a_provider_that_hangs_up_is_told_to_the_client(
     assert read_stream(PROTOCOLS[client], [half, end])
 
 
+COMPLETE = {"openai-chat": b'"usage":{', "anthropic-messages": b'"stop_reason":"tool_use"'}
+
+
+@pytest.mark.parametrize("cut", [0, 3, 9])
+@pytest.mark.parametrize("protocol", COMPLETE)
+def test_a_complete_reply_ends_as_its_protocol_does_though_its_provider_hung_up(
+    protocol: str, cut: int, write_stream: WriteStream, context: ReplyContext
+) -> None:
+    # G8: once the last that matters is there, its client is not left without an end
+    stream = write_stream(PROTOCOLS[protocol], list(unfold(REPLY)), context)
+    complete = stream.index(b"\n\n", stream.index(COMPLETE[protocol])) + 2
+    one = pipe(PROTOCOLS[protocol], PROTOCOLS[protocol], context, False)
+    assert one.feed(stream[: complete + cut]) + one.close() == stream
+    assert one.fault is None
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_last_frame_without_its_blank_line_gets_one(
+    protocol: str, write_stream: WriteStream, context: ReplyContext
+) -> None:
+    stream = write_stream(PROTOCOLS[protocol], list(unfold(REPLY)), context)
+    one = pipe(PROTOCOLS[protocol], PROTOCOLS[protocol], context, False)
+    told = one.feed(stream.rstrip()) + one.close()
+    assert told.replace(b"\r\n", b"\n") == stream.replace(b"\r\n", b"\n")
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_an_event_cut_short_in_the_middle_of_content_is_noticed(
+    protocol: str, write_stream: WriteStream, context: ReplyContext
+) -> None:
+    # G10: what cannot be read never reaches the client, though plain deltas are not read
+    end = b"\r\n\r\n" if protocol == "gemini" else b"\n\n"
+    stream = write_stream(PROTOCOLS[protocol], list(unfold(REPLY)), context)
+    after = stream.index(end, stream.index(b"hello")) + len(end)
+    delta = stream[:after].removesuffix(end).split(end)[-1] + end
+    one = pipe(PROTOCOLS[protocol], PROTOCOLS[protocol], context, False)
+    told = one.feed(stream[:after]) + one.feed(delta[:-20] + end) + one.feed(stream[after:]) + one.close()
+    assert one.fault is not None
+    assert delta[:-20] + end not in told
+
+
 def test_what_ends_a_forwarded_response_goes_on_counting(
     write_stream: WriteStream, context: ReplyContext
 ) -> None:

@@ -24,6 +24,7 @@ ANTHROPIC_MESSAGES = Protocol(
     path=NAMES.path,
     count_path=NAMES.count_path,
     keep_alive=NAMES.keep_alive,
+    last_words=NAMES.last_words,
     read_request=read_request,
     write_request=write_request,
     read_reply=read_reply,

@@ -265,6 +265,8 @@ def tap() -> ReaderTap:
         """Inside JSON strings quotation marks are escaped, so none of these is ever found in a model's words."""
         if reader.reason is not None or any(mark in data for mark in _REMARKABLE):
             return ""
+        if not data.endswith(b"}"):
+            return ""  # whatever it is, it is not whole
         if _SAID.search(data) is None:
             return "empty"
         return "working" if b'"thought"' in data else "speaking"

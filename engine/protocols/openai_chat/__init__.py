@@ -21,6 +21,7 @@ OPENAI_CHAT = Protocol(
     name=NAMES.name,
     path=NAMES.path,
     keep_alive=NAMES.keep_alive,
+    last_words=NAMES.last_words,
     read_request=read_request,
     write_request=write_request,
     read_reply=read_reply,

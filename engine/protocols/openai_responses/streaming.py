@@ -372,7 +372,7 @@ def tap() -> ReaderTap:
 
 def _glance(data: bytes) -> Glance:
     """All that a tap wants to know is in the last event, and in what items there are."""
-    if not data.startswith(_HEAD) or data.startswith(_TELLING, len(_HEAD)):
+    if not data.startswith(_HEAD) or not data.endswith(b"}") or data.startswith(_TELLING, len(_HEAD)):
         return ""
     if data.startswith(_BEGUN, len(_HEAD)) or any(mark in data for mark in _EMPTY):
         return "empty"
