@@ -19,6 +19,7 @@ from engine.server.engine import Engine
 from engine.server.identity import Keyring
 from engine.server.journal import Journal
 from engine.server.learner import Learners
+from engine.server.ledger import Books
 from engine.server.log import Logger
 from engine.server.reload import Policies, Source, follow, load_from
 from engine.server.routes import routes
@@ -67,7 +68,9 @@ async def running(
 
         await asyncio.to_thread(warm)
         await asyncio.to_thread(prepare, policies.snapshot)
-        engine = Engine(settings, policies, MemoryPins(), learners, journal, upstream, log, environment)
+        books = await Books.open(journal, policies.snapshot, log)
+        engine = Engine(settings, policies, MemoryPins(), learners, journal, upstream, log, environment, books)
+        loops.append(asyncio.ensure_future(books.follow()))
         loops.append(asyncio.ensure_future(follow(settings.policies, policies, load, log, prepare)))
         engine.keyring = keyring
         keyring.tell(log)
@@ -77,6 +80,7 @@ async def running(
         yield engine
         if engine.chores:
             await asyncio.wait(engine.chores, timeout=LAST_WORDS_SECONDS)
+        await books.commit()
         await learners.save()
     finally:
         for loop in loops:

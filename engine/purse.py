@@ -74,9 +74,8 @@ class Held:
     @property
     def says(self) -> str:
         """How it stands, for people."""
-        spent, limit = usd_of(self.standing.spent), self.budget.usd
         waiting = f" and {_usd(self.standing.reserved)} reserved" if self.standing.reserved else ""
-        return f"${spent:,.2f} spent{waiting} of ${limit:,.2f}"
+        return f"{_usd(self.standing.spent)} spent{waiting} of {_usd(nanos(self.budget.usd))}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +213,7 @@ def _refused(held: Held, model: Model, most: int, purse: Purse) -> BudgetError:
 
 
 def _usd(amount: int) -> str:
-    """To the cent, up: what is not nothing does not look like it."""
+    """To the cent; what is not nothing does not look like it."""
     usd = usd_of(amount)
     return f"${usd:,.2f}" if usd >= 0.01 or not usd else f"${usd:.6f}".rstrip("0")
 

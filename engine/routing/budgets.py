@@ -43,7 +43,7 @@ def value_of(per: str, inputs: Inputs, session: str) -> str:
         return session
     root, _, name = per.partition(".")
     value = inputs[root].get(name)
-    return "" if value is None else str(value)[:LONGEST_VALUE]
+    return "" if value is None else str(value)[:LONGEST_VALUE].encode("utf-8", "replace").decode()
 
 
 def scopes_of(pers: Iterable[str], inputs: Inputs, session: str) -> tuple[Scope, ...]:
@@ -210,16 +210,23 @@ class Ledger:
         """End a reservation without a charge; one that has ended stays so."""
         self._end(id)
 
-    def forfeit(self, hold: Hold, amount: int | None = None) -> None:
-        """Charge a reservation from before a restart: all of it, where nobody knows what the request came to."""
+    def forfeit(self, id: str, hold: Hold, amount: int | None = None) -> int:
+        """Charge a reservation from before a restart, and end it: all of it, where nobody knows what the request came
+        to. What is charged."""
         amount = hold.amount if amount is None else amount
         if amount:
             self._charge(hold.scopes, amount, hold.at)
+        self._changes.end(id)
+        return amount
 
     def restore(self, slots: Iterable[tuple[Slot, int]]) -> None:
         """What was written down. In the order of time, so that the least recently charged are first."""
         for (per, value, end), amount in slots:
             self._account(per, value).add(end, amount)
+
+    @property
+    def changed(self) -> bool:
+        return bool(self._changes)
 
     def take(self) -> Changes:
         """What happened since it was asked for last."""

@@ -42,7 +42,8 @@ SERVED = Served()
 
 
 class Dispatch:
-    """An attempt under way. `reached`: the provider answered at all. `first_content`: when its answer began, on the
+    """An attempt under way. `reached`: the provider answered at all. `taken`: it took the
+    call up, and may charge for it whatever comes of it. `first_content`: when its answer began, on the
     monotonic clock. `verbatim`: the vendor's own body of the fault it ended in, where its client can read that."""
 
     def __init__(
@@ -57,6 +58,7 @@ class Dispatch:
         self.attempt = attempt
         self.provider = spoken(attempt.endpoint.protocol, attempt.endpoint.dialect)
         self.reached = False
+        self.taken = False
         self.first_content: float | None = None
         self.outbound = Outbound(b"")
         self.verbatim: bytes | None = None
@@ -127,11 +129,13 @@ class Dispatch:
                 self._engine.balance.heard(self.attempt.binding, response.headers, time.monotonic())
                 if not 200 <= response.status < 300:
                     return await self._refused(response)
+                self.taken = True
                 if not self._decided.request.stream:
                     return await self._whole(response)
                 self._chunks = response.chunks()
                 return await self._until_content(self._piped(response), self._chunks)
         except TimeoutError:
+            self.taken = True  # silence does not say that nothing is done
             return self._watch.fault
 
     def _patience(self) -> Patience:

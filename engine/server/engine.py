@@ -28,6 +28,7 @@ from engine.routing.pins import follows_pin, pin_after
 from engine.routing.tasks import Finished, TaskBook
 from engine.server.identity import Keyring
 from engine.server.journal import Journal
+from engine.server.ledger import Books
 from engine.server.learner import Learners
 from engine.server.log import Logger
 from engine.server.metrics import Metrics
@@ -70,6 +71,7 @@ class Engine:
     upstream: Upstream
     log: Logger
     environment: Mapping[str, str]
+    books: Books
     started: float = field(default_factory=time.time)
     running: int = 0  # requests under way
     draining: bool = False
@@ -130,6 +132,7 @@ async def decide(
         trust=engine.learners,
         clock=time.perf_counter,
         lineages=engine.lineages,
+        spend=engine.books.ledger,
     )
     trial = current_trial(engine)
     if trial is None:
@@ -204,6 +207,7 @@ def _enter(engine: Engine, facts: turn.Facts, now: float) -> tuple[int, Finished
 def conclude(engine: Engine, decided: Decided, result: Result, reply: str = "") -> None:
     """Keep how a request ended and who may read what is sealed in its answer, and count it for the policy that
     decided it. `reply` is the provider's name of the answer, where the client was told it."""
+    engine.books.settle(result, decided.snapshot)
     engine.journal.record(result)
     engine.history.answered(decided.decision.features, result)
     engine.metrics.concluded(decided.decision, decided.facts.requested, result)

@@ -54,9 +54,14 @@ class Relay:
             read = time.perf_counter()
             decided = await decide(engine, self._protocol, raw, headers, identity, self._told)
             engine.metrics.decided(time.perf_counter() - read)
+            engine.books.hold(decided.facts, decided.decision, decided.snapshot)
             if (finished := remember(engine, decided)) is not None:
                 engine.beside(finish(engine, finished))
-            await Exchange(engine, self._protocol, decided, headers, answer, arrived).run(receive)
+            try:
+                await engine.books.committed()
+                await Exchange(engine, self._protocol, decided, headers, answer, arrived).run(receive)
+            finally:
+                engine.books.release(decided.decision.id)
         except GoneError:
             return
         except WeaveError as error:
@@ -103,6 +108,7 @@ class Exchange:
         self._answer = answer
         self._arrived = arrived
         self._dispatch: Dispatch | None = None  # the last one
+        self._given_up: list[Dispatch] = []  # those before it
         self._ways = RequestWays(engine.health, engine.balance, decided.decision.session, decided.decision.id)
         self._verbatim: dict[Fault, bytes] = {}
 
@@ -148,6 +154,8 @@ class Exchange:
         """One attempt from its beginning to its end, and what it says of the way it took."""
         began = time.monotonic()
         self._ways.began(attempt.binding, began)
+        if self._dispatch is not None:
+            self._given_up.append(self._dispatch)
         self._dispatch = dispatch = Dispatch(
             self._engine, self._protocol, self._decided, self._headers, self._answer, attempt
         )
@@ -243,9 +251,20 @@ class Exchange:
             client_gone=gone,
             dropped=losses.recorded(*last.losses) if last is not None else (),
             edits=last.outbound.edits if last is not None else (),
+            wasted_usd=self._wasted_usd(last if served is None else None),
         )
         conclude(engine, self._decided, result, served.reply_id if served is not None else "")
         log_result(engine.log, result)
+
+    def _wasted_usd(self, last: Dispatch | None) -> float:
+        """What attempts that did not serve must have cost: those that the provider took up."""
+        tokens = self._decided.decision.features["context_tokens"]
+        tried = self._given_up if last is None else (*self._given_up, last)
+        taken = [(each.usage or Usage(), each.attempt.model.price) for each in tried if each.taken]
+        return sum(
+            cost_usd(replace(usage, input_tokens=usage.input_tokens or tokens), price)
+            for usage, price in taken
+        )
 
     def _estimated(self, told: Usage) -> Usage:
         """What the tokens must have been where the provider did not come to tell, so that a hang-up is not free."""
