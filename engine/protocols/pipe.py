@@ -112,7 +112,9 @@ class Forwarding:
         self._tap.close()
         if self._tap.fault is None:
             rest = _last_frame(rest)
-            return rest + _missing(self._protocol.last_words, rest or self._last)
+            rest += _missing(self._protocol.last_words, rest or self._last)
+            self._last = rest or self._last
+            return rest
         if told_by_provider:
             return rest
         self._tap.fault = _cut(self._tap.fault, why)

@@ -72,6 +72,7 @@ def test_a_complete_reply_ends_as_its_protocol_does_though_its_provider_hung_up(
     complete = stream.index(b"\n\n", stream.index(COMPLETE[protocol])) + 2
     one = pipe(PROTOCOLS[protocol], PROTOCOLS[protocol], context, False)
     assert one.feed(stream[: complete + cut]) + one.close() == stream
+    assert one.close() == b""
     assert one.fault is None
 
 
