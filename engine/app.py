@@ -4,6 +4,7 @@ import asyncio
 import gc
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
 from itertools import chain
@@ -12,12 +13,14 @@ from types import FrameType
 import uvicorn
 
 from engine.features import warm
+from engine.routing.holding import MemoryLineages
 from engine.routing.pins import MemoryPins
 from engine.server.connection import Bounds, bounded
 from engine.server.door import Door
 from engine.server.engine import Engine
 from engine.server.identity import Keyring
 from engine.server.journal import Journal
+from engine.server.keeping import KeptLineages, KeptPins, Stops
 from engine.server.learner import Learners
 from engine.server.ledger import Books
 from engine.server.log import Logger
@@ -69,7 +72,10 @@ async def running(
         await asyncio.to_thread(warm)
         await asyncio.to_thread(prepare, policies.snapshot)
         books = await Books.open(journal, policies.snapshot, log)
-        engine = Engine(settings, policies, MemoryPins(), learners, journal, upstream, log, environment, books)
+        pins = await KeptPins.load(MemoryPins(), journal, time.time())
+        engine = Engine(settings, policies, pins, learners, journal, upstream, log, environment, books)
+        engine.lineages = await KeptLineages.load(MemoryLineages(), journal)
+        engine.stops = await Stops.load(journal)
         loops.append(asyncio.ensure_future(books.follow()))
         loops.append(asyncio.ensure_future(follow(settings.policies, policies, load, log, prepare)))
         engine.keyring = keyring

@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from engine.core.errors import Fault, WeaveError
-from engine.server.rows import LESSONS, TABLES, Table, event_of
+from engine.server.rows import LESSONS, TABLES, Table, event_of, events_of
 
 VERSION = "1"
 MEMORY = ":memory:"
@@ -183,6 +183,13 @@ def select(
     columns = [column for column in table.columns if column not in without]
     query = f"SELECT {', '.join(columns)} FROM {table.name} WHERE {where}"  # noqa: S608 - names are ours
     return [event_of(table.of, columns, row) for row in connection.execute(query, (value,))]
+
+
+def select_keyed(connection: Connection, table: Table, where: str, value: Any) -> list[tuple[str, Any]]:
+    """Key and value of what is kept by key."""
+    columns = ("key", *table.fields)
+    query = f"SELECT {', '.join(columns)} FROM {table.name} WHERE {where}"  # noqa: S608 - names are ours
+    return events_of(table, connection.execute(query, (value,)).fetchall())
 
 
 def first_of(events: Sequence[Any]) -> Any:

@@ -28,8 +28,9 @@ from engine.routing.pins import follows_pin, pin_after
 from engine.routing.tasks import Finished, TaskBook
 from engine.server.identity import Keyring
 from engine.server.journal import Journal
-from engine.server.ledger import Books
+from engine.server.keeping import Stops
 from engine.server.learner import Learners
+from engine.server.ledger import Books
 from engine.server.log import Logger
 from engine.server.metrics import Metrics
 from engine.server.receiving import aside
@@ -85,6 +86,7 @@ class Engine:
     metrics: Metrics = field(default_factory=Metrics)
     tasks: TaskBook = field(default_factory=TaskBook)
     history: History = field(default_factory=History)  # how calls went lately
+    stops: Stops | None = None  # the canaries that were switched off, also before the last restart
     trial: Trial | None = None  # of the snapshot that last decided; ask `current_trial`
     chores: set[asyncio.Task[None]] = field(default_factory=set)  # work beside requests, under way
     keyring: Keyring = field(default_factory=Keyring)
@@ -162,8 +164,11 @@ def _read(
 
 def current_trial(engine: Engine) -> Trial | None:
     """The trial that the serving policy asks for, if it asks for one."""
-    engine.trial = trial_of(engine.trial, engine.policies.snapshot)
-    return engine.trial
+    before, trial = engine.trial, trial_of(engine.trial, engine.policies.snapshot)
+    if trial is not None and trial is not before and engine.stops is not None:
+        trial.stopped = engine.stops.why(trial.key)
+    engine.trial = trial
+    return trial
 
 
 def _pin(engine: Engine, facts: turn.Facts, now: float) -> Pin | None:
@@ -256,6 +261,8 @@ def before_of(engine: Engine, decided: Decided, endpoint: Endpoint) -> int:
 def _log_stop(engine: Engine, trial: Trial, why: str) -> None:
     canary = trial.rollout.canary
     if why and canary is not None:
+        if engine.stops is not None:
+            engine.stops.put(trial.key, why, time.time())
         engine.log("canary", level="error", policy=canary.policy, stopped=why, **trial.stats)
 
 

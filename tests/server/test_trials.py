@@ -18,7 +18,7 @@ def serving(rollout: str) -> str:
     return SHIPPED.replace("name: coding-agents,", "name: default,") + f"\nrollout: {rollout}\n"
 
 
-def test_a_canary_serves_until_it_does_harm_and_its_sessions_are_freed(house: Any) -> None:
+def test_a_canary_serves_until_it_does_harm_and_stays_off_until_it_is_another(house: Any) -> None:
     async def story() -> None:
         said = "{canary: {policy: next, percent: 100, abort_when: stats.error_rate > 0.3, min_requests: 4}}"
         (house._policies / "next.yaml").write_text(NEXT)
@@ -43,6 +43,14 @@ def test_a_canary_serves_until_it_does_harm_and_its_sessions_are_freed(house: An
             assert decision["policy"] == "default"
             log = at.log
         assert '"stopped": "stats.error_rate > 0.3"' in log.getvalue().replace('":"', '": "')
+        async with house() as at:
+            told = (await at.client.get("/ready")).json()["rollout"]["canary"]
+            assert (told["on"], told["stopped"]) == (False, "stats.error_rate > 0.3")
+            reply = await at.ask("What is a monad?", headers={"x-weave-session": "mine"})
+            assert reply.headers["x-weave-model"] == "opus"
+        (house._policies / "next.yaml").write_text(NEXT.replace("small", "mid"))
+        async with house() as at:
+            assert (await at.client.get("/ready")).json()["rollout"]["canary"]["on"]
 
     asyncio.run(story())
 
