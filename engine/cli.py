@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             print(visible(str(problem)), file=sys.stderr)
         return 3
     except WeaveError as error:
-        return _complain(error.fault.message, 2)
+        return _complain(error.fault.message, 1 if error.fault.kind == "server_error" else 2)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
@@ -73,7 +73,7 @@ def _settings(chosen: argparse.Namespace) -> Settings:
     settings = from_environment(os.environ)
     given = {
         name: value
-        for name in ("host", "port", "policies", "policy", "journal", "simulate")
+        for name in ("host", "port", "policies", "policy", "journal", "keys", "simulate")
         if (value := getattr(chosen, name, None)) is not None
     }
     log = getattr(chosen, "log", "auto")
@@ -181,6 +181,30 @@ def _learn(chosen: argparse.Namespace, settings: Settings) -> int:
             return learn.take(settings, chosen.file, chosen.learner, dry_run=chosen.dry_run, json=chosen.json)
 
 
+def _keys(chosen: argparse.Namespace, settings: Settings) -> int:
+    from engine.commands import keys
+
+    if chosen.what != "list" and not chosen.who:
+        return _complain(f"keys {chosen.what}: say whose key, as in 'weave-engine keys {chosen.what} ann'", 2)
+    match chosen.what:
+        case "add":
+            return keys.add(
+                settings,
+                chosen.who,
+                chosen.team,
+                chosen.data_class,
+                chosen.expires,
+                may_force=not chosen.no_force,
+                json=chosen.json,
+            )
+        case "rotate":
+            return keys.rotate(settings, chosen.who, chosen.grace, json=chosen.json)
+        case "revoke":
+            return keys.revoke(settings, chosen.who)
+        case _:
+            return keys.show(settings, json=chosen.json)
+
+
 def _features(chosen: argparse.Namespace, _settings: Settings) -> int:
     from engine.commands.features import features
 
@@ -202,6 +226,7 @@ COMMANDS: Mapping[str, Callable[[argparse.Namespace, Settings], int]] = {
     "simulate": _simulate,
     "outcome": _outcome,
     "learn": _learn,
+    "keys": _keys,
     "features": _features,
     "fmt": _fmt,
 }

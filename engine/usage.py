@@ -45,6 +45,7 @@ def command_line() -> argparse.ArgumentParser:
     _add_simulate(commands)
     _add_outcome(commands)
     _add_learn(commands)
+    _add_keys(commands)
     _add_features(commands)
     _add_fmt(commands)
     return parser
@@ -99,6 +100,7 @@ def _add_serve(commands: "Commands") -> None:
         "--port", type=_port, help="port to listen on (default: WEAVE_PORT, or 8484; 0 takes a free one)"
     )
     _add_journal(parser, "where decisions are kept")
+    _add_keys_file(parser)
     parser.add_argument(
         "--simulate", action="store_true", help="serve from the built-in simulator, not from providers"
     )
@@ -281,6 +283,54 @@ def _add_learn(commands: "Commands") -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
+def _add_keys(commands: "Commands") -> None:
+    parser = _command(
+        commands,
+        "keys",
+        "who may ask the engine: make, list, replace and end client keys",
+        "A running engine takes changes up within a second. The first key closes it to everybody without one.\n\n"
+        "examples:\n"
+        "  weave-engine keys add ann --team core --data-class internal\n"
+        "  weave-engine keys add ci --team core --expires 90d --no-force\n"
+        "  weave-engine keys list\n"
+        "  weave-engine keys rotate ann --grace 24h         a new key; the old one works for another day\n"
+        "  weave-engine keys revoke wk_0123456789ab         one key by the id that 'keys list' shows, or a name",
+    )
+    parser.add_argument("what", choices=("add", "list", "rotate", "revoke"))
+    parser.add_argument(
+        "who", nargs="?", default="", metavar="NAME", help="whose key; a key's id, too, but for add"
+    )
+    parser.add_argument("--team", metavar="TEAM", help="the team that spend and limits may go by")
+    parser.add_argument(
+        "--data-class",
+        metavar="CLASS",
+        help="how confidential the work is, such as public, internal, confidential",
+    )
+    parser.add_argument(
+        "--expires", type=_period, metavar="TIME", help="how long the key is good (default: for good)"
+    )
+    parser.add_argument(
+        "--no-force", action="store_true", help="the key may not force a model with the header x-weave-model"
+    )
+    parser.add_argument(
+        "--grace",
+        type=_grace,
+        default="24h",
+        metavar="TIME",
+        help="how long keys that are rotated still work (default: 24h; 0 for not at all)",
+    )
+    _add_keys_file(parser)
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _add_keys_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--keys",
+        metavar="FILE",
+        help="where client keys are kept (default: WEAVE_KEYS, or weave-keys.json beside the journal)",
+    )
+
+
 def _add_journal(parser: argparse.ArgumentParser, what: str) -> None:
     parser.add_argument("--journal", metavar="FILE", help=f"{what} (default: WEAVE_JOURNAL, or weave.db)")
 
@@ -382,6 +432,10 @@ def _chance(text: str) -> float:
 
 
 SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def _grace(text: str) -> int:
+    return 0 if text == "0" else _period(text)
 
 
 def _period(text: str) -> int:

@@ -123,7 +123,6 @@ UNTESTED: Mapping[str, str] = {
     "G17": "the Bedrock protocol is not spoken yet",
     "W9": "the engine never asks for a grammar; a client that does is told what its provider says of it",
     "W50": "a stream is watched by its bytes; a watch over its content comes with health of attempts",
-    "G100": "clients have no keys yet; comes with authentication",
 }
 
 ID = re.compile(r"\b([GW]\d{1,3})\b")

@@ -102,7 +102,10 @@ class _Report:
 def _post(address: str, body: bytes) -> dict[str, Any]:
     if urlsplit(address).scheme not in ("http", "https"):
         raise RequestError(f"{address} is no address of an engine; it begins with http:// or https://")
-    request = Request(address, body, {"content-type": "application/json"})  # noqa: S310 - checked above
+    headers = {"content-type": "application/json"}
+    if key := os.environ.get("WEAVE_KEY", ""):
+        headers["x-weave-key"] = key
+    request = Request(address, body, headers)  # noqa: S310 - checked above
     try:
         with urlopen(request, timeout=TIMEOUT_SECONDS) as reply:  # noqa: S310 - checked above
             answer: dict[str, Any] = wire.loads(reply.read())

@@ -4,6 +4,7 @@ Without a single provider key there is nothing to route to. Rather than fail eac
 from the simulator, and says so loudly: in the log, and in each answer's model name.
 """
 
+import ipaddress
 import socket
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING
 
 from engine.app import Server, listen, running, settle
 from engine.core.catalog import Binding, Catalog, Endpoint, Model
+from engine.server.keys import read_keys
 from engine.server.log import Log, to_standard_error
 from engine.server.reload import Source, load_from, read_policies
-from engine.settings import Settings
+from engine.settings import Settings, SettingsError
 from engine.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -22,12 +24,16 @@ if TYPE_CHECKING:
 
 
 async def serve(settings: Settings, environment: Mapping[str, str]) -> int:
-    """Raises OSError where the address is taken, InvalidDocumentsError where the policies do not hold."""
+    """Raises OSError where the address is taken, InvalidDocumentsError where the policies do not hold, KeysError where
+    the file of client keys does not, SettingsError where others could reach an engine that asks for no key."""
     load = load_from(settings.policies, settings.policy)
     without_key = not has_key(load().catalog, environment)
+    closed = bool(read_keys(settings.keys_file).by_id)
     sock = listen(settings.host, settings.port)
     log = to_standard_error(settings.log_json)
     try:
+        if not closed and not _is_loopback(sock.getsockname()[0]):
+            raise SettingsError(_open_to_others(settings))
         if settings.simulate or without_key:
             await _simulated(settings, environment, log, sock, without_key)
         else:
@@ -36,6 +42,17 @@ async def serve(settings: Settings, environment: Mapping[str, str]) -> int:
         sock.close()
         log.close()
     return 0
+
+
+def _is_loopback(address: str) -> bool:
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+
+
+def _open_to_others(settings: Settings) -> str:
+    return (
+        f"others could reach {settings.host}, and whoever does would spend on your provider keys: make a client key "
+        f"first, with 'weave-engine keys add NAME' (there is none in {settings.keys_file}), or listen on 127.0.0.1"
+    )
 
 
 def has_key(catalog: Catalog, environment: Mapping[str, str]) -> bool:
