@@ -213,9 +213,12 @@ def _refused(held: Held, model: Model, most: int, purse: Purse) -> BudgetError:
 
 
 def _usd(amount: int) -> str:
-    """To the cent; what is not nothing does not look like it."""
+    """To the cent, or closer where it is less than a dollar."""
     usd = usd_of(amount)
-    return f"${usd:,.2f}" if usd >= 0.01 or not usd else f"${usd:.6f}".rstrip("0")
+    if not 0 < usd < 1:
+        return f"${usd:,.2f}"
+    text = f"{usd:.4f}" if usd >= 0.01 else f"{usd:.6f}"
+    return f"${text[:4]}{text[4:].rstrip('0')}"
 
 
 def _length(seconds: float) -> str:

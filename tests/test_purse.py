@@ -168,7 +168,7 @@ def test_a_failover_goes_without_what_there_is_no_room_for(catalog: Catalog) -> 
     left = paid(["haiku", "opus"], "rule", tight, FEATURES, False, catalog)
     assert left.targets == ("haiku",)
     assert left.reserved_usd == usd_of(most_it_costs(catalog.models["haiku"], FEATURES))
-    assert re.fullmatch(r"may cost \$0\.06, and team-stop has \$0\.06 left", left.steps[0].detail)
+    assert re.fullmatch(r"may cost \$0\.0625, and team-stop has \$0\.0615 left", left.steps[0].detail)
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_a_request_there_is_no_room_for_is_refused_and_told_why(
     assert (fault.http_status, fault.kind, fault.retry_after_seconds) == (status, kind, wait)
     assert fault.message == (
         "budget 'team-stop' of identity.team 'core' has no room: $79.99 spent of $80.00; this request may cost "
-        "$0.06 on opus, and there is room in 2 h"
+        "$0.0625 on opus, and there is room in 2 h"
     )
 
 

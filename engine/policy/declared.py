@@ -1,6 +1,6 @@
 """Budgets, reuse, rollout and what may be lost: what a policy document says of them, checked and read.
 
-Budgets and reuse are read and carried, but nothing acts on them yet, and whoever writes them is told so.
+Reuse is read and carried, but nothing acts on it yet, and whoever writes it is told so.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -90,11 +90,10 @@ def _check_lengths(page: Page) -> Iterator[Problem]:
 
 
 def _check_unenforced(page: Page) -> Iterator[Problem]:
-    for section in ("budgets", "reuse"):
-        if page.data.get(section):
-            message = f"{section!r} is declared and checked, but not yet enforced"
-            hint = "do not rely on it"
-            yield page.document.problem((section,), "WV321", message, hint, at_key=True, severity="warning")
+    if page.data.get("reuse"):
+        message = "'reuse' is declared and checked, but not yet enforced"
+        hint = "do not rely on it"
+        yield page.document.problem(("reuse",), "WV321", message, hint, at_key=True, severity="warning")
 
 
 def _check_rollout(page: Page, policies: Sequence[Page], complete: bool) -> Iterator[Problem]:

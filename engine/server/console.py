@@ -57,6 +57,7 @@ class Console:
             "malformed": dict(engine.malformed),
             "journal": engine.journal.health(),
             "keys": engine.keyring.health(time.time()),
+            "budgets": engine.books.health(),
         }
         return _json(body, code)
 
@@ -64,6 +65,13 @@ class Console:
         """What was counted, for Prometheus. Where keys are needed, it takes one."""
         self._identify(request)
         return Response(exposition(self._engine), headers={"content-type": CONTENT_TYPE})
+
+    async def budgets(self, request: Request) -> Response:
+        """How budgets stand. Where keys are needed, those of whoever asks."""
+        identity, engine = self._identify(request), self._engine
+        own = {f"identity.{name}": value for name, value in identity.values.items()}
+        told = engine.books.told(engine.policies.snapshot, own if engine.keyring.closed else None)
+        return _json({"budgets": told})
 
     async def models(self, request: Request) -> Response:
         """The catalog, in a shape both Anthropic's and OpenAI's clients read; Gemini's have their own."""

@@ -153,14 +153,18 @@ class Books:
             if self.ledger.changed:
                 await self.commit()
 
+    def health(self) -> dict[str, Any]:
+        """How many requests hold money, and whether what is spent is on disk."""
+        return {"open": self.ledger.open, "status": "failing" if self._failing else "ok"}
+
     def told(self, snapshot: Snapshot, only: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
         """How the budgets that serve stand, the fullest first; of one identity, where it is not for everybody."""
         now = time.time()
         told = [
             self._told(budget, value, now)
             for budget in snapshot.policy.budgets
-            for value in self.ledger.accounts(budget.per)
-            if only is None or only.get(budget.per) == value
+            for value in (self.ledger.accounts(budget.per) if only is None else [only.get(budget.per)])
+            if value
         ]
         return sorted(told, key=lambda each: -each["share"])[:MOST_TOLD]
 

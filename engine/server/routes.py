@@ -35,6 +35,7 @@ def routes(engine: Engine) -> Starlette:
             ),
             *(Route(f"/{version}/models", console.models) for version in ("v1", "v1beta")),
             *(Route(f"/{version}/models/{{name:path}}", console.model) for version in ("v1", "v1beta")),
+            Route("/v1/budgets", console.budgets),
             Route("/v1/route", console.route, methods=["POST"]),
             Route("/v1/decisions/{id}", console.decision),
             Route("/v1/outcomes", console.outcome, methods=["POST"]),

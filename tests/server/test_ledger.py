@@ -16,11 +16,13 @@ import pytest
 from engine.core.cost import nanos, usd_of
 from engine.core.decision import Result
 from engine.core.errors import BudgetError
+from engine.core.identity import Identity
 from engine.core.policy import Budget
 from engine.core.reply import Usage
 from engine.documents import shipped_text
 from engine.routing.budgets import Changes, Hold
 from engine.server.journal import Journal, JournalError
+from engine.server.keys import change, new_key
 from engine.server.ledger import Books, write
 from engine.snapshot import Snapshot, build
 
@@ -434,5 +436,70 @@ def test_a_changed_limit_counts_with_what_is_spent(house: Any) -> None:
                     await asyncio.sleep(0.02)
             assert (await at.ask("hi")).status_code == 429
             assert spent(at.engine.books) == before > 0
+
+    run(play())
+
+
+# -- teams, by real keys
+
+TEAMS = """\
+budgets:
+  - {name: team, per: identity.team, usd: 1, window: 1h, over: {use: small}}
+  - {name: person, per: identity.name, usd: 1, window: 1h, over: {reject: 402}}
+"""
+
+
+def add_key(folder: Path, name: str, team: str) -> str:
+    text, key = new_key(Identity(name, team), int(time.time()), None)
+    change(folder / "weave-keys.json", lambda keys: keys.with_key(key))
+    return text
+
+
+def test_budgets_are_told_to_whom_they_hold(house: Any, tmp_path: Path) -> None:
+    teams = {"ann": "core", "bob": "core", "eve": "web", "loner": ""}
+    keys = {name: add_key(tmp_path, name, team) for name, team in teams.items()}
+
+    async def play() -> None:
+        async with house(HEAD + TEAMS) as at:
+
+            async def told(name: str) -> dict[str, Any]:
+                answer = await at.client.get("/v1/budgets", headers={"x-weave-key": keys[name]})
+                return {each["budget"]: each for each in answer.json()["budgets"]}
+
+            assert (await at.client.get("/v1/budgets")).status_code == 401
+            for name in ("ann", "bob", "eve"):
+                assert (await at.ask("hi", headers={"x-api-key": keys[name]})).status_code == 200
+            await ended(at)
+            ann, bob, eve = await told("ann"), await told("bob"), await told("eve")
+            assert ann["team"]["spent_usd"] == bob["team"]["spent_usd"], "ann and bob are of one team"
+            assert ann["team"]["value"] == "core"
+            assert ann["team"]["spent_usd"] == pytest.approx(
+                ann["person"]["spent_usd"] + bob["person"]["spent_usd"]
+            )
+            assert eve["team"]["spent_usd"] == eve["person"]["spent_usd"] > 0
+            assert ann["person"]["over"] == {"reject": 402}
+            assert (ann["team"]["limit_usd"], ann["team"]["reached"], ann["team"]["reserved_usd"]) == (
+                1.0,
+                False,
+                0.0,
+            )
+            assert 3_500 < ann["team"]["empty_in_seconds"] <= 3_660
+            loner = await told("loner")
+            assert set(loner) == {"person"}, "who has no team has no budget of one"
+            assert loner["person"]["spent_usd"] == 0
+
+    run(play())
+
+
+def test_an_engine_without_keys_tells_all_of_its_budgets(house: Any) -> None:
+    async def play() -> None:
+        async with house(HEAD + TEAMS) as at:
+            assert (await at.client.get("/v1/budgets")).json() == {"budgets": []}
+            assert (await at.ask("hi")).status_code == 200
+            await ended(at)
+            (told,) = (await at.client.get("/v1/budgets")).json()["budgets"]
+            assert (told["budget"], told["per"], told["value"]) == ("person", "identity.name", "local")
+            ready = (await at.client.get("/ready")).json()
+            assert ready["budgets"] == {"open": 0, "status": "ok"}
 
     run(play())
