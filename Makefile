@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint types unit bench learning differential fuzz reference lock clean
+.PHONY: install demo test lint types unit bench learning differential fuzz chaos soak reference lock clean
 
 install: .venv/installed
 
@@ -49,6 +49,15 @@ reference: install
 # Random conversations and streams through every protocol, other ones each time: some minutes.
 fuzz: install
 	WEAVE_FUZZ_EXAMPLES=3000 $(BIN)/python -m pytest tests/protocols/oracles -k random
+
+# Two thousand sessions against providers that fail in every way, over sockets: three minutes. Ends with a line of JSON;
+# SEED=… does again what it names.
+chaos: install
+	$(BIN)/python -m tests.chaos $(if $(SEED),--seed $(SEED))
+
+# The same at a moderate rate for ten minutes, to see whether memory stays flat.
+soak: install
+	$(BIN)/python -m tests.chaos --sessions 500 --seconds 600 --rate 30 $(if $(SEED),--seed $(SEED))
 
 # Writes the lock again. Addresses of package indexes stay out of it.
 lock:
