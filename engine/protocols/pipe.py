@@ -6,6 +6,7 @@ writes those in the client's protocol. Both tell the same things, so whoever dri
 
 import re
 from dataclasses import replace
+from typing import Any
 from typing import Protocol as Shape
 
 from engine import wire
@@ -100,6 +101,8 @@ class Forwarding:
             return b""  # what the engine cannot read its client cannot either; `close` says so in words
         self.content_started = self._tap.content_started
         whole = self._frames.feed(chunk)
+        if self._tap.ended and self._tap.fault is None:
+            whole = _without_afterthoughts(whole)
         handed_on = self._filter.feed(whole) if self._filter else whole
         self._last = handed_on or self._last
         return handed_on
@@ -122,6 +125,32 @@ class Forwarding:
         told = replace(self._context, id=self._tap.id or self._context.id, number=_next_number(self._last))
         writer = self._protocol.event_writer(told)
         return b"".join([*writer.feed(Broke(self._tap.fault)), *writer.close()])
+
+
+def _without_afterthoughts(told: bytes) -> bytes:
+    """The frames in which a reply became complete, without errors and what cannot be read: those can only have come
+    behind its end, in the same bytes, and an end is the last that a client hears."""
+    pieces = _FRAME_ENDS.split(told)  # a frame, its blank line, a frame, …
+    kept = [
+        piece
+        for place in range(0, len(pieces), 2)
+        if _is_said(pieces[place])
+        for piece in pieces[place : place + 2]
+    ]
+    return told if len(kept) == len(pieces) else b"".join(kept)
+
+
+def _is_said(frame: bytes) -> bool:
+    frames = Frames()
+    data = [data for _, data in (*frames.feed(frame), *frames.close())]
+    return not data or data[0] == b"[DONE]" or (_is_json(data[0]) and not _is_error(wire.loads(data[0])))
+
+
+def _is_error(event: Any) -> bool:
+    return isinstance(event, dict) and bool(event.get("error") or event.get("type") == "error")
+
+
+_FRAME_ENDS = re.compile(rb"(\r?\n\r?\n|\r\r)")
 
 
 def _last_frame(rest: bytes) -> bytes:

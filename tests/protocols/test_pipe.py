@@ -76,6 +76,26 @@ def test_a_complete_reply_ends_as_its_protocol_does_though_its_provider_hung_up(
     assert one.fault is None
 
 
+AFTERTHOUGHTS = {
+    "anthropic-messages": b'event: error\ndata: {"type":"error","error":{"type":"api_error","message":"late"}}\n\n',
+    "openai-chat": b'data: {"error":{"message":"late","code":500},"choices":[]}\n\n',
+    "openai-responses": b'event: error\ndata: {"type":"error","code":"late","message":"late"}\n\n',
+}  # Gemini's replies end with their bytes, so nothing comes behind
+
+
+@pytest.mark.parametrize("late", ["error", "garbage"])
+@pytest.mark.parametrize("protocol", AFTERTHOUGHTS)
+def test_what_comes_behind_the_end_in_the_same_bytes_is_for_nobody(
+    protocol: str, late: str, write_stream: WriteStream, context: ReplyContext
+) -> None:
+    stream = write_stream(PROTOCOLS[protocol], list(unfold(REPLY)), context)
+    thought = AFTERTHOUGHTS[protocol] if late == "error" else b'data: {"half\n\n'
+    done = len(stream) if protocol != "openai-chat" else stream.index(b"data: [DONE]")
+    one = pipe(PROTOCOLS[protocol], PROTOCOLS[protocol], context, False)
+    assert one.feed(stream[:done] + thought + stream[done:]) + one.close() == stream
+    assert one.fault is None
+
+
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_last_frame_without_its_blank_line_gets_one(
     protocol: str, write_stream: WriteStream, context: ReplyContext
