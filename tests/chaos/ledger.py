@@ -64,6 +64,34 @@ def missing(answers: Iterable[Row], journal: Path) -> list[str]:
     return lacks
 
 
+def crossed_sessions(answers: Iterable[Row], journal: Path) -> list[str]:
+    """Sessions that the engine takes for one, though they are of different people."""
+    client = {answer["decision"]: answer["session"] for answer in answers if answer["decision"]}
+    found: dict[str, set[int]] = defaultdict(set)
+    for row in rows(journal, "SELECT id, session FROM decisions WHERE session <> ''"):
+        if row["id"] in client:
+            found[row["session"]].add(client[row["id"]])
+    return [f"sessions {sorted(names)} are one session" for names in found.values() if len(names) > 1]
+
+
+def budget_errors(journal: Path) -> dict[str, int]:
+    """In nano-dollars, what the books of each team are away from what the results come to, and what they still hold
+    for requests that are over."""
+    owed: dict[str, int] = defaultdict(int)
+    for row in rows(
+        journal,
+        "SELECT team, cost_usd, wasted_usd FROM results JOIN decisions ON decisions.id = results.decision",
+    ):
+        owed[row["team"]] += round(row["cost_usd"] * 1e9) + round((row["wasted_usd"] or 0.0) * 1e9)
+    for row in rows(
+        journal, "SELECT value, sum(nanos) AS spent FROM spent WHERE per = 'identity.team' GROUP BY value"
+    ):
+        owed[row["value"]] -= row["spent"]
+    errors = {f"the books of {team}": amount for team, amount in owed.items() if amount}
+    open_ones = rows(journal, "SELECT decision, nanos FROM reserved")
+    return errors | {f"a reservation for {row['decision']}": row["nanos"] for row in open_ones}
+
+
 def growth_mb(samples: Sequence[tuple[float, float]], seconds: float) -> float:
     """From when all sessions are there to the end, both under load: `samples` are times and megabytes."""
     early = [size for at, size in samples if 0.3 * seconds <= at <= 0.45 * seconds]

@@ -26,6 +26,11 @@ Leaving = Literal["connected", "in_head", "in_body", "asked", "waiting", "answer
 LEAVINGS: tuple[Leaving, ...] = get_args(Leaving)
 
 
+# Who asks: session n is of person n % PEOPLE, who is of team n % TEAMS. Sessions of different people have one name.
+PEOPLE = 12
+TEAMS = 3
+
+
 @dataclass(frozen=True, slots=True)
 class Course:
     """How a run goes. `rate` is how many requests a second all sessions together would like to send."""

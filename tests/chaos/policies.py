@@ -104,7 +104,9 @@ def policy(number: int) -> str:
         "chaos",
         rules=rules[: chance.randrange(2, 5)],
         default={"use": chance.choice(("requested", "requested", "mid"))},
-        pinning={"key": ["hints.session"], "ttl": chance.choice(("2s", "20s", "30m"))},
+        pinning=_pinning(chance),
+        **({"reuse": {"for": "2s", "key": ["features.requested_model"]}} if chance.random() < 0.2 else {}),
+        budgets=_budgets(chance),
         failover={
             "chains": chains,
             "attempts": chance.randrange(1, 5),
@@ -118,6 +120,28 @@ def policy(number: int) -> str:
         },
         outcomes=[{"name": "rated", "when": "has(outcome.rating)", "reward": "outcome.rating"}],
     )
+
+
+def _pinning(chance: Random) -> dict[str, Any]:
+    found: dict[str, Any] = {"key": ["hints.session"], "ttl": chance.choice(("2s", "20s", "30m"))}
+    if chance.random() < 0.3:
+        found["lock_while"] = "features.tool_loop_open"
+    if chance.random() < 0.3:
+        found["switch_when_saving_usd"] = chance.choice((0.0, 0.001, 1.0))
+    if chance.random() < 0.5:
+        found["move_when"] = chance.sample(["over_context", "endpoint_down", "guard"], 2)
+    return found
+
+
+def _budgets(chance: Random) -> list[dict[str, Any]]:
+    """The first is never used up: by it a team's books go back to the beginning of the run."""
+    usd = chance.choice((0.2, 1.0, 50.0))
+    return [
+        {"name": "books", "per": "identity.team", "usd": 100_000, "window": "24h", "over": {"use": "small"}},
+        {"name": "team", "per": "identity.team", "usd": usd, "window": "10s", "over": {"reject": 429}},
+        {"name": "person", "per": "identity.name", "usd": usd / 6, "window": "10s", "over": {"use": "haiku"}},
+        {"name": "session", "per": "session", "usd": 0.02, "window": "1h", "over": {"use": "deepseek"}},
+    ]
 
 
 def _document(kind: str, name: str, **fields: Any) -> str:

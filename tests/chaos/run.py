@@ -18,8 +18,10 @@ from statistics import median
 from typing import IO, Any
 from urllib.request import urlopen
 
+from engine.core.identity import Identity
+from engine.server.keys import Keys, change, new_key
 from tests.chaos import ledger, policies
-from tests.chaos.plan import PROVIDERS, Course, moment
+from tests.chaos.plan import PEOPLE, PROVIDERS, TEAMS, Course, moment
 
 ROOT = Path(__file__).parent.parent.parent
 START_SECONDS = 60.0
@@ -46,6 +48,7 @@ class Findings:
     cross_talk: list[str] = field(default_factory=list)
     attempts_after_content: list[str] = field(default_factory=list)
     budget_error_usd: float = 0.0
+    budget_errors: list[str] = field(default_factory=list)
     rss_growth_mb: float = 0.0
     journal_missing: list[str] = field(default_factory=list)
     bugs: list[str] = field(default_factory=list)
@@ -87,6 +90,7 @@ class Findings:
             "wrong_ends",
             "cross_talk",
             "attempts_after_content",
+            "budget_errors",
             "journal_missing",
             "bugs",
             "left_over",
@@ -157,6 +161,7 @@ def run(course: Course, folder: Path, pace: float = 1.0) -> Findings:
     port = _free_port()
     rules, journal, log = folder / "policies", folder / "weave.db", folder / "engine.log"
     rules.mkdir()
+    keys = _keys(folder / "weave-keys.json")
     with log.open("wb") as errors, started("providers", str(pace), limit) as providers:
         policies.write(rules, {"catalog.yaml": policies.catalog(providers.hear())}, whole=True)
         policies.write(rules, {"chaos.yaml": policies.policy(0)}, whole=True)
@@ -170,7 +175,12 @@ def run(course: Course, folder: Path, pace: float = 1.0) -> Findings:
         with started("serving", limit, environment=environment, log=errors) as engine:
             _until_ready(port, engine)
             before = engine.ask()
-            told = {"course": asdict(course), "port": port, "keys": [], "out": str(folder / "answers.jsonl")}
+            told = {
+                "course": asdict(course),
+                "port": port,
+                "keys": keys,
+                "out": str(folder / "answers.jsonl"),
+            }
             with started("sessions", json.dumps(told)) as clients:
                 samples = _drive(course, clients, providers, engine, rules)
                 figures = clients.hear()
@@ -242,8 +252,12 @@ def _found(course: Course, folder: Path, figures: dict[str, Any]) -> Findings:
     findings.cross_talk = [
         f"{answer['nonce']} was told {answer['crossed']}" for answer in answers if answer["crossed"]
     ]
+    findings.cross_talk += ledger.crossed_sessions(answers, journal)
     findings.attempts_after_content = ledger.after_content(answers, calls)
     findings.journal_missing = ledger.missing(answers, journal)
+    errors = ledger.budget_errors(journal)
+    findings.budget_error_usd = sum(map(abs, errors.values())) / 1e9
+    findings.budget_errors = [f"{what}: {amount / 1e9} USD" for what, amount in errors.items()]
     findings.bugs = _bugs(folder / "engine.log")
     seconds = [answer["seconds"] for answer in answers if answer["end"]]
     figures |= {
@@ -291,6 +305,16 @@ def resident_mb(pid: int) -> float:
             if line.startswith("VmRSS:"):
                 return int(line.split()[1]) / 1024
     return 0.0
+
+
+def _keys(path: Path) -> list[str]:
+    """A client key for each person, in the file that the engine reads."""
+    made = [
+        new_key(Identity(f"person-{number}", f"team-{number % TEAMS}"), int(time.time()), None)
+        for number in range(PEOPLE)
+    ]
+    change(path, lambda keys: Keys({**keys.by_id, **{key.id: key for _, key in made}}))
+    return [text for text, _ in made]
 
 
 def _free_port() -> int:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from tests.chaos.judges import Answer, Seen, glimpse, judge
-from tests.chaos.plan import Ask, Course, ask, said
+from tests.chaos.plan import PEOPLE, Ask, Course, ask, said
 from tests.chaos.processes import bounded, event_loop, more_files
 from tests.chaos.wire import Line, post, request
 
@@ -108,7 +108,7 @@ class Clients:
                 group.create_task(self._live(session))
 
     def _key(self, session: int) -> str:
-        return self._keys[session % len(self._keys)] if self._keys else ""
+        return self._keys[session % PEOPLE] if self._keys else ""
 
     async def _live(self, session: int) -> None:
         await asyncio.sleep(session / self._course.sessions * RAMP * self._course.seconds)

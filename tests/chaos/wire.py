@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.chaos.judges import Answer
-from tests.chaos.plan import Ask
+from tests.chaos.plan import PEOPLE, Ask
 
+MOST_TOKENS = 400  # which is what budgets hold for a request
 HISTORY = "I will ask for something, turn after turn."
 
 
@@ -95,7 +96,7 @@ def post(path: str, body: Mapping[str, Any], headers: Mapping[str, str]) -> tupl
 def request(ask: Ask, key: str = "") -> tuple[bytes, bytes]:
     """What a session sends for its turn, in its protocol."""
     path, body = _BODIES[ask.speech](ask, _prompt(ask))
-    headers = {"x-weave-session": f"session-{ask.session}"}
+    headers = {"x-weave-session": f"session-{ask.session // PEOPLE}"}
     if ask.private:
         headers["x-weave-private"] = "true"
     if ask.speech == "anthropic":
@@ -120,7 +121,7 @@ def _anthropic(ask: Ask, prompt: str) -> tuple[str, dict[str, Any]]:
     tools = [{"name": "look", "description": ABOUT, "input_schema": PARAMETERS}]
     return "/v1/messages", {
         "model": ask.model,
-        "max_tokens": 4000,
+        "max_tokens": MOST_TOKENS,
         "stream": ask.stream,
         "messages": _messages(ask, prompt),
         **({"tools": tools} if ask.tool else {}),
@@ -129,7 +130,7 @@ def _anthropic(ask: Ask, prompt: str) -> tuple[str, dict[str, Any]]:
 
 def _messages(ask: Ask, prompt: str) -> list[dict[str, Any]]:
     return [
-        {"role": "user", "content": f"{HISTORY} {ask.session}"},
+        {"role": "user", "content": f"{HISTORY} {ask.session // PEOPLE}"},
         {"role": "assistant", "content": "Do."},
         {"role": "user", "content": prompt},
     ]
@@ -141,6 +142,7 @@ def _chat(ask: Ask, prompt: str) -> tuple[str, dict[str, Any]]:
         "model": ask.model,
         "stream": ask.stream,
         "messages": _messages(ask, prompt),
+        "max_completion_tokens": MOST_TOKENS,
         **({"stream_options": {"include_usage": True}} if ask.stream else {}),
         **({"tools": [{"type": "function", "function": function}]} if ask.tool else {}),
     }
@@ -152,6 +154,7 @@ def _responses(ask: Ask, prompt: str) -> tuple[str, dict[str, Any]]:
         "model": ask.model,
         "stream": ask.stream,
         "input": _messages(ask, prompt),
+        "max_output_tokens": MOST_TOKENS,
         **({"store": False} if ask.turn % 2 else {}),
         **({"tools": tools} if ask.tool else {}),
     }
@@ -166,6 +169,7 @@ def _gemini(ask: Ask, prompt: str) -> tuple[str, dict[str, Any]]:
             {"role": roles[message["role"]], "parts": [{"text": message["content"]}]}
             for message in _messages(ask, prompt)
         ],
+        "generationConfig": {"maxOutputTokens": MOST_TOKENS},
         **({"tools": [{"functionDeclarations": declared}]} if ask.tool else {}),
     }
 
