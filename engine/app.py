@@ -27,7 +27,7 @@ from engine.server.log import Logger
 from engine.server.reload import Policies, Source, follow, load_from
 from engine.server.routes import routes
 from engine.server.tasks import sweep
-from engine.server.upstream import Upstream
+from engine.server.upstream import Upstream, trust
 from engine.settings import Settings
 from engine.snapshot import Snapshot
 
@@ -57,10 +57,11 @@ async def running(
     load = load or load_from(settings.policies, settings.policy)
     policies = Policies(await asyncio.to_thread(load))
     keyring = Keyring(settings.keys_file)
+    trusted = trust(settings.ca_file)
     journal = await Journal.open(
         settings.journal, warn=lambda text: log("journal", level="warning", trouble=text)
     )
-    upstream = Upstream()
+    upstream = Upstream(trusted)
     loops: list[asyncio.Task[None]] = []
     try:
         learners = await Learners.from_journal(journal)

@@ -31,18 +31,19 @@ class Settings:
     body_seconds: float = 20.0  # and to send its body, beyond a second for each few KiB of it
     unread_seconds: float = 60.0  # how long it may leave unread what it was sent
     idle_seconds: float = 75.0  # how long a connection is kept open for its next request
-    allowed_hosts: tuple[str, ...] = ()  # names, besides its own, that an engine without client keys is asked by
+    allowed_hosts: tuple[str, ...] = ()  # by which an engine without client keys is asked, besides its own
     ca_file: str = ""  # certificates to trust in providers, besides the usual ones
     connect_timeout_seconds: float = 5.0
     first_content_seconds: float = 60.0  # how long a provider may be silent before it begins its answer
-    thinking_seconds: float = 300.0  # how long a model that has begun may be silent, because it may be thinking
+    thinking_seconds: float = (
+        300.0  # how long a model that has begun may be silent, because it may be thinking
+    )
     stall_seconds: float = 120.0  # and between two pieces of content
     hold_seconds: float = 20.0  # response headers wait for content this long, then go out
     keep_alive_seconds: float = 15.0
     drain_seconds: float = 30.0  # how long a shutdown waits for running requests
     simulate: bool = False
     log_json: bool | None = None  # None: JSON unless the log goes to a terminal
-
 
     @property
     def keys_file(self) -> Path:

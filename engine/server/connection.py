@@ -26,7 +26,7 @@ MOST_FRAMING_BYTES = 64 * 1024
 FRAMING_SHARE = 8
 
 # How long what is left of a body that nobody reads is taken in, so that the answer arrives.
-LINGER_SECONDS = 5.0
+LINGER_SECONDS = 2.0
 
 # How long one that was refused may take to read why.
 FAREWELL_SECONDS = 1.0

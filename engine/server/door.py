@@ -82,6 +82,8 @@ class Door:
             return Fault(
                 "invalid_request", "a request names its host once, in the header Host", 400, "client"
             )
+        if self._engine.keyring.closed and not self._engine.settings.allowed_hosts:
+            return None
         return self._foreign(hosts, origins)
 
     def _foreign(self, hosts: list[bytes], origins: list[bytes]) -> Fault | None:

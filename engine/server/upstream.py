@@ -10,6 +10,8 @@ connection may have done the work already, and is not called twice.
 """
 
 import asyncio
+import ssl
+import zlib
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
@@ -21,6 +23,7 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from engine.core.errors import MALFORMED, Fault, UpstreamError
+from engine.settings import SettingsError
 
 # aiohttp warns above this size when a body comes as one piece of bytes.
 LARGE_BODY_BYTES = 1024 * 1024
@@ -33,8 +36,11 @@ ERROR_BODY_SECONDS = 5.0
 # Whether the call of this task went out on a connection that had been used before.
 REUSED: ContextVar[bool] = ContextVar("reused")
 
-# What httpx unpacks, in any stack of them. Providers are asked for none of it.
+# What is unpacked, one at a time: a stack of them turns a few kilobytes into gigabytes. Providers are asked for none.
 READABLE = frozenset({"", "identity", "gzip", "deflate"})
+
+# What is unpacked at a time, so that a small piece does not become a large one before anybody can count it.
+UNPACKED_BYTES = 256 * 1024
 
 # How a call fails. The transport lets some of aiohttp's own errors through (answers that are no HTTP), and a header
 # that cannot be sent, such as a key with a line break, is a ValueError.
@@ -70,11 +76,12 @@ class Response:
         """The body as it comes, decompressed. Raises UpstreamError where the connection breaks."""
         response = self._response
         encoding = response.headers.get("content-encoding", "")
-        if not READABLE.issuperset(encoding.lower().replace(" ", "").split(",")):
+        if encoding.strip().lower() not in READABLE:
             raise UpstreamError(_unreadable(encoding))
-        pieces = response.aiter_bytes() if encoding else response.stream
+        packed = encoding.strip().lower() in ("gzip", "deflate")
         try:
-            async for piece in pieces:  # type: ignore[union-attr]  # an async transport gives an async stream
+            pieces: AsyncIterator[bytes] = response.stream  # type: ignore[assignment]  # that of an async transport
+            async for piece in _unpacked(pieces) if packed else pieces:
                 yield piece
         except BROKEN as error:
             raise UpstreamError(_fault(error, "hung up in the middle of its answer")) from error
@@ -115,8 +122,8 @@ class Response:
 class Upstream:
     """Open connections to all providers. Make it inside the event loop that will use it."""
 
-    def __init__(self) -> None:
-        self._transport = AiohttpTransport()
+    def __init__(self, trusted: ssl.SSLContext | None = None) -> None:
+        self._transport = AiohttpTransport(verify=trusted or trust())
         connector = aiohttp.TCPConnector(
             limit=0, ssl=self._transport.ssl_context, keepalive_timeout=30.0, ttl_dns_cache=60
         )
@@ -157,6 +164,21 @@ class Upstream:
         await self._session.close()
 
 
+def trust(ca_file: str = "") -> ssl.SSLContext:
+    """Whom to believe that it is a provider: who has a certificate of the usual authorities (those of SSL_CERT_FILE, or
+    the ones that come along), or of those in `ca_file`. Raises SettingsError where it holds none."""
+    context = httpx.create_ssl_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if ca_file:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except OSError as error:  # ssl.SSLError is one
+            why = error.strerror or str(error)
+            message = f"WEAVE_CA_FILE is {ca_file!r}, which cannot be used: {why}; it takes a file of PEM certificates"
+            raise SettingsError(message) from error
+    return context
+
+
 def _noting_reuse() -> aiohttp.TraceConfig:
     async def reused(*_: object) -> None:
         REUSED.set(True)
@@ -177,6 +199,23 @@ async def _slices(body: bytes) -> AsyncIterator[bytes]:
         yield body[start : start + SLICE_BYTES]
 
 
+async def _unpacked(pieces: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """What gzip or deflate packed. Raises httpx.DecodingError for what neither did."""
+    unpacking = zlib.decompressobj(zlib.MAX_WBITS | 32)
+    first = True
+    try:
+        async for piece in pieces:
+            if first and piece and piece[0] != 0x1F and piece[0] & 0x0F != 8:
+                unpacking = zlib.decompressobj(-zlib.MAX_WBITS)  # deflate without its frame, as some send it
+            first = first and not piece
+            while piece:
+                yield unpacking.decompress(piece, UNPACKED_BYTES)
+                piece = unpacking.unconsumed_tail
+        yield unpacking.flush()
+    except zlib.error as error:
+        raise httpx.DecodingError(str(error)) from error
+
+
 def _unreadable(encoding: str) -> Fault:
     message = f"the provider packed its answer in a way that was not asked for: {encoding[:50]}"
     return Fault("server_error", message, 502, "provider", MALFORMED)
@@ -195,6 +234,8 @@ def _fault(error: Exception, what: str) -> Fault:
         isinstance(error, httpx.TimeoutException) and cause is None
     ):
         return Fault("timeout", "the provider was silent for too long", 0, "provider", detail=detail)
+    if isinstance(cause, aiohttp.ClientConnectorCertificateError):
+        what = "has a certificate that nobody vouches for; WEAVE_CA_FILE names an authority of one's own"
     if isinstance(error, aiohttp.ClientResponseError):
         what = "answered in a way that is no HTTP"
     return Fault("connection", f"the provider {what}", 0, "provider", detail=detail)

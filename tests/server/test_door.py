@@ -10,6 +10,7 @@ from starlette.types import Message, Receive, Scope, Send
 
 from engine.server.connection import CROWDED
 from engine.server.door import MOST_HEADERS, Door, host_in
+from engine.server.metrics import Metrics
 from engine.settings import DEFAULTS, Settings
 
 
@@ -24,6 +25,7 @@ class House:
 
     settings: Settings = DEFAULTS
     keyring: Ring = field(default_factory=Ring)
+    metrics: Metrics = field(default_factory=Metrics)
     told: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
     def log(self, event: str, level: str = "info", **fields: Any) -> None:
@@ -138,6 +140,13 @@ def test_a_page_of_another_origin_is_refused(origin: str) -> None:
 
 def test_a_page_of_the_engine_s_own_is_served() -> None:
     assert knock(("host", "localhost:8484"), ("origin", "http://localhost:8484"))[0] == 204
+
+
+def test_where_keys_are_needed_no_page_can_do_harm_and_any_host_will_do() -> None:
+    house = House(keyring=Ring(closed=True))
+    assert knock(("host", "weave.corp"), ("origin", "https://app.corp"), house=house)[0] == 204
+    named = House(replace(DEFAULTS, allowed_hosts=("weave.corp",)), Ring(closed=True))
+    assert knock(("host", "other.corp"), house=named)[0] == 403
 
 
 @pytest.mark.parametrize("headers", [[], [("host", "localhost"), ("host", "localhost")]])
