@@ -50,12 +50,16 @@ def moving() -> Snapshot:
 
 
 class Sure:
-    """Trust that holds everything for proven."""
+    """Trust that holds everything for equally sure."""
+
+    def __init__(self, confidence: float = 0.99) -> None:
+        self._confidence = confidence
 
     def beliefs(
         self, learner: Learner, task: Task, options: Sequence[Option], against: Option
     ) -> Sequence[Belief]:
-        return [Belief(0.99, 1_000.0) for _ in options]
+        reaches = [tuple(0.25**number for number in range(len(option.steps))) for option in options]
+        return [Belief(self._confidence, 1_000.0, reach=reach) for reach in reaches]
 
 
 def decide(
@@ -68,6 +72,8 @@ def decide(
     draw: float = 0.99,
     messages: list[dict[str, Any]] | None = None,
     tools: bool = True,
+    trust: Sure | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Decision:
     system = [{"type": "text", "text": "word " * (1_000 * kilotokens), "cache_control": MARK}]
     body: dict[str, Any] = {
@@ -80,9 +86,9 @@ def decide(
         body["tools"] = [TOOL]
     raw = json.dumps(body).encode()
     request = PROTOCOLS["anthropic-messages"].read_request(json.loads(raw), raw)
-    headers = {"x-weave-session": "s", **({"x-weave-task": task} if task else {})}
-    facts = turn.read(request, headers, LOCAL, snapshot)
-    return turn.decide(facts, snapshot, turn.Moment("d1", NOW, draw, pin, Sure(), warm=warm or {}))
+    named = {"x-weave-session": "s", **({"x-weave-task": task} if task else {}), **(headers or {})}
+    facts = turn.read(request, named, LOCAL, snapshot)
+    return turn.decide(facts, snapshot, turn.Moment("d1", NOW, draw, pin, trust or Sure(), warm=warm or {}))
 
 
 def pinned(model: str, **fields: Any) -> Pin:
@@ -227,6 +233,34 @@ def test_a_learner_moves_a_session_through_its_gate_and_tries_nothing_on_it(movi
     )
     assert (kept.model, kept.source, kept.confidence) == ("opus", "pin", None)
     assert kept.learner == "picker"  # a pinned turn teaches too
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Snapshot:
+    names = ("policies/catalog.yaml", "policies/default.yaml")
+    return build({name: shipped_text(name) for name in names})
+
+
+def test_the_shipped_policy_moves_a_session_when_the_user_speaks_again_and_a_learner_is_sure(
+    shipped: Snapshot,
+) -> None:
+    again = [*LOOP, {"role": "assistant", "content": "Done."}, {"role": "user", "content": "Now the tests."}]
+    sure = decide(shipped, pinned("opus"), messages=again, warm=warm("opus", 20_000))
+    assert (sure.model, sure.source, sure.plan) == ("haiku", "learner", "cheap-first")
+    assert "20000 warm tokens lost" in sure.reason
+    unsure = decide(shipped, pinned("opus"), messages=again, trust=Sure(0.5))
+    assert (unsure.model, unsure.source, unsure.reason) == ("opus", "pin", "the session keeps opus")
+    in_the_loop = decide(shipped, pinned("opus"), messages=LOOP)
+    assert (in_the_loop.model, in_the_loop.source) == ("opus", "pin")
+
+
+def test_the_shipped_policy_keeps_at_home_a_session_that_once_was_private(shipped: Snapshot) -> None:
+    private = decide(shipped, pinned("opus"), headers={"x-weave-private": "1"})
+    assert (private.model, private.source) == ("local", "guard")
+    pin = pin_after(private, private.features, shipped.policy.pinning, NOW, pinned("opus"))
+    assert pin is not None
+    after = decide(shipped, pin)
+    assert (after.model, after.source, after.rule) == ("local", "pin", "confidential-stays-local")
 
 
 def test_where_the_policy_chooses_what_the_session_has_there_is_no_sum(moving: Snapshot) -> None:

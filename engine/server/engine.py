@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 from engine import rollout, turn, wire
@@ -16,7 +17,7 @@ from engine.core.decision import Decision, Result
 from engine.core.errors import RequestError
 from engine.core.identity import Identity
 from engine.core.lineage import Lineage, Lineages
-from engine.core.ports import Pin, PinStore
+from engine.core.ports import Pin, PinStore, Warm, Warmth
 from engine.features import History
 from engine.protocols.shape import Protocol
 from engine.protocols.ties import RESPONSES, keeps_replies
@@ -24,8 +25,10 @@ from engine.rollout import Trial, trial_of
 from engine.routing.balance import Balance
 from engine.routing.health import Health
 from engine.routing.holding import MemoryLineages, foreign_before, lineage_after, lineage_key, reply_key
-from engine.routing.pins import follows_pin, pin_after
+from engine.routing.pins import follows_pin, pin_after, pin_elsewhere
 from engine.routing.tasks import Finished, TaskBook
+from engine.routing.warmth import NOTHING_WARM, MemoryWarmth, conversation_of, warm_after
+from engine.server.credentials import Resting
 from engine.server.identity import Keyring
 from engine.server.journal import Journal
 from engine.server.keeping import Stops
@@ -84,12 +87,14 @@ class Engine:
     health: Health = field(default_factory=Health)
     balance: Balance = field(default_factory=Balance)
     metrics: Metrics = field(default_factory=Metrics)
+    warmth: Warmth = field(default_factory=MemoryWarmth)
     tasks: TaskBook = field(default_factory=TaskBook)
     history: History = field(default_factory=History)  # how calls went lately
     stops: Stops | None = None  # the canaries that were switched off, also before the last restart
     trial: Trial | None = None  # of the snapshot that last decided; ask `current_trial`
     chores: set[asyncio.Task[None]] = field(default_factory=set)  # work beside requests, under way
     keyring: Keyring = field(default_factory=Keyring)
+    resting: Resting = field(default_factory=Resting)  # credentials of clients that are spent for a while
 
     def beside(self, work: Coroutine[Any, Any, None]) -> None:
         """Do something that no request waits for."""
@@ -135,11 +140,12 @@ async def decide(
         clock=time.perf_counter,
         lineages=engine.lineages,
         spend=engine.books.ledger,
+        warm=_warm(engine, facts),
     )
     trial = current_trial(engine)
     if trial is None:
         return Decided(request, facts, turn.decide(facts, snapshot, alone), snapshot)
-    tried = rollout.decide(trial, facts, lambda read: replace(alone, pin=_pin(engine, read, now)))
+    tried = rollout.decide(trial, facts, partial(_moment_of, engine, alone))
     return Decided(request, tried.facts, tried.decision, tried.snapshot, trial, tried)
 
 
@@ -173,6 +179,16 @@ def current_trial(engine: Engine) -> Trial | None:
 
 def _pin(engine: Engine, facts: turn.Facts, now: float) -> Pin | None:
     return engine.pins.get(facts.pin_key, now) if facts.pin_key else None
+
+
+def _moment_of(engine: Engine, moment: turn.Moment, facts: turn.Facts) -> turn.Moment:
+    """The same moment for a policy on trial, whose sessions and pins are its own."""
+    return replace(moment, pin=_pin(engine, facts, moment.now), warm=_warm(engine, facts))
+
+
+def _warm(engine: Engine, facts: turn.Facts) -> Mapping[str, Warm]:
+    conversation = conversation_of(facts.session, facts.inputs["features"])
+    return engine.warmth.of(conversation) if conversation else NOTHING_WARM
 
 
 def remember(engine: Engine, decided: Decided) -> Finished | None:
@@ -217,6 +233,8 @@ def conclude(engine: Engine, decided: Decided, result: Result, reply: str = "") 
     engine.history.answered(decided.decision.features, result)
     engine.metrics.concluded(decided.decision, decided.facts.requested, result)
     _put_lineage(engine, decided, result, reply)
+    _put_warm(engine, decided, result)
+    _follow(engine, decided, result)
     if decided.trial is not None and decided.tried is not None:
         _log_stop(engine, decided.trial, decided.trial.record(decided.tried.arm, result))
 
@@ -230,9 +248,34 @@ def _remember_trial(engine: Engine, trial: Trial, tried: rollout.Tried) -> None:
 
 def _put_pin(engine: Engine, facts: turn.Facts, decision: Decision, snapshot: Snapshot) -> None:
     features, held = facts.inputs["features"], _pin(engine, facts, decision.at)
-    pin = pin_after(decision, features, snapshot.policy.pinning, decision.at, held)
+    pin = pin_after(decision, features, snapshot.policy.pinning, decision.at, held, snapshot.catalog.models)
     if pin is not None:
         engine.pins.put(facts.pin_key, pin)
+
+
+def _put_warm(engine: Engine, decided: Decided, result: Result) -> None:
+    """What the vendor that answered has in its cache now."""
+    facts, model = decided.facts, decided.snapshot.catalog.models.get(result.model)
+    conversation = conversation_of(facts.session, facts.inputs["features"])
+    if not conversation or model is None or result.usage.estimated:
+        return
+    before = engine.warmth.of(conversation).get(model.name)
+    warm = warm_after(before, result.usage, model, result.endpoint, result.at)
+    engine.warmth.put(conversation, model.name, warm)
+
+
+def _follow(engine: Engine, decided: Decided, result: Result) -> None:
+    """Where no way to the session's model was open, not even to try, its pin goes with the model that served, if the
+    policy says so. Otherwise the session returns once its own is well."""
+    facts, policy, own = decided.facts, decided.snapshot.policy, decided.decision.model
+    passed_over = result.model not in ("", own) and result.attempts == 1
+    if not passed_over or "endpoint_down" not in policy.pinning.move_when:
+        return
+    pin = _pin(engine, facts, result.at)
+    if pin is None or pin.model != own or policy.locked(facts.inputs):
+        return
+    if all(map(engine.health.is_down, decided.snapshot.catalog.models[own].served_by)):
+        engine.pins.put(facts.pin_key, pin_elsewhere(pin, result.model, policy.pinning, result.at))
 
 
 def _put_lineage(engine: Engine, decided: Decided, result: Result, reply: str) -> None:

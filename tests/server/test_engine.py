@@ -1,9 +1,13 @@
 import asyncio
+import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from engine.core.errors import RequestError
+from engine.core.errors import Fault, RequestError
+from engine.core.policy import Breaker
+from engine.routing.health import Health
 from engine.server.engine import Ids, parse
 
 
@@ -88,6 +92,82 @@ def test_how_calls_went_lately_is_told_of_the_next_one(house: Any) -> None:
             assert third["recent_outcome"] == pytest.approx(1.0, abs=0.01)
 
     run(play())
+
+
+SESSION = {"x-weave-session": "s1"}
+
+
+def test_what_an_answer_leaves_in_its_vendors_cache_is_known_when_the_session_goes_on(house: Any) -> None:
+    async def play() -> None:
+        async with house() as it:
+            mark = {"cache_control": {"type": "ephemeral"}}
+            system = [{"type": "text", "text": "You rename things. " * 2_000, **mark}]
+            for _ in range(2):
+                assert (await it.ask("hi", headers=SESSION, system=system)).status_code == 200
+            await until(lambda: it.engine.warmth.known and turns(it) == 2)
+            ((_, known),) = it.engine.warmth.known.items()
+            assert known["opus"].endpoint in ("anthropic", "openrouter")
+            assert known["opus"].tokens > 5_000
+            assert known["opus"].written > 0
+            await it.ask(
+                "hi", headers={**SESSION, "x-weave-model": "haiku"}, max_tokens=1
+            )  # a probe is no work
+            assert set(next(iter(it.engine.warmth.known.values()))) == {"opus"}
+
+    def turns(it: Any) -> int:
+        ((_, known),) = it.engine.warmth.known.items()
+        return int(known["opus"].turns)
+
+    run(play())
+
+
+ELSEWHERE = """\
+apiVersion: weave/v1
+kind: Policy
+metadata: {name: p}
+pinning: {MOVES}
+failover: {chains: {frontier: [mid]}}
+default: {use: frontier}
+"""
+
+
+@pytest.mark.parametrize(
+    ("moves", "stays"),
+    [
+        ("move_when: [endpoint_down]", "sonnet"),
+        ("move_when: [over_context]", "opus"),
+        ("move_when: [endpoint_down], lock_while: true", "opus"),
+    ],
+)
+def test_a_session_moves_for_good_where_no_way_to_its_model_is_left_if_the_policy_says_so(
+    house: Any, moves: str, stays: str
+) -> None:
+    async def play() -> None:
+        async with house(policy=ELSEWHERE.replace("MOVES", moves)) as it:
+            assert (await it.ask("hi", headers=SESSION)).headers["x-weave-model"] == "opus"
+            close(it, "opus")
+            there = await it.ask("hi", headers=SESSION)
+            assert (there.status_code, there.headers["x-weave-model"]) == (200, "sonnet")
+            await until(lambda: not it.engine.running)
+            it.engine.health = Health()  # all is well again
+            assert (await it.ask("hi", headers=SESSION)).headers["x-weave-model"] == stays
+
+    run(play())
+
+
+async def until(holds: Callable[[], Any]) -> None:
+    """What comes after an answer is there a moment later."""
+    async with asyncio.timeout(5):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+def close(it: Any, model: str) -> None:
+    """Open every breaker on the way to a model."""
+    ill, rules, now = Fault("server_error", "ill", origin="provider"), Breaker(), time.monotonic()
+    for binding in it.engine.policies.snapshot.catalog.models[model].served_by:
+        for _ in range(rules.failures):
+            it.engine.health.ended(binding, ill, 1.0, rules, now)
 
 
 async def _features(it: Any, reply: Any) -> Any:

@@ -236,7 +236,14 @@ def test_a_session_keeps_its_model(house: Any) -> None:
                 "hello", headers={**session, "x-weave-task": "plan"}, model="claude-haiku-4-5"
             )
             assert first.headers["x-weave-model"] == "opus"
-            second = await it.ask("hello", headers=session, model="claude-haiku-4-5")
+            call = {"type": "tool_use", "id": "t1", "name": "Bash", "input": {"command": "ls"}}
+            told = {"type": "tool_result", "tool_use_id": "t1", "content": "a.py"}
+            loop = [
+                {"role": "user", "content": "hello"},
+                {"role": "assistant", "content": [call]},
+                {"role": "user", "content": [told]},
+            ]
+            second = await it.ask("hello", headers=session, model="claude-haiku-4-5", messages=loop)
             assert second.headers["x-weave-model"] == "opus"
             assert second.headers["x-weave-rule"] == "planning-and-debugging"
             other = await it.ask("hello", headers={"x-weave-session": "s2"}, model="claude-haiku-4-5")
