@@ -22,6 +22,7 @@ they leave the same rows. Accounts are dropped once nothing of them counts any m
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from engine.core.cost import nanos
 from engine.core.policy import Budget, Inputs
@@ -171,9 +172,10 @@ class Ledger:
                 wait = end + window - moment
         return wait / 1000
 
-    def accounts(self, per: str) -> list[str]:
-        """The values there are books of."""
-        return list(self._books.get(per, ()))
+    def accounts(self, per: str, most: int) -> list[str]:
+        """The values there are books of, those charged last first."""
+        book = self._books.get(per)
+        return list(islice(reversed(book), most)) if book else []
 
     def reserve(
         self,
@@ -294,20 +296,13 @@ class Ledger:
     def _drop_first(self, per: str, longest: int, now: int) -> None:
         """Accounts of which nothing counts any more: at most two at a time, which is more than come."""
         book = self._books[per]
-        for value in list(_first(book, 2)):
+        for value in list(islice(book, 2)):
             account = book[value]
             if account.reserved or any(end + longest > now for end in account.slots):
                 return
             for end, amount in account.slots.items():
                 self._changes.add((per, value, end), -amount)
             del book[value]
-
-
-def _first(book: OrderedDict[str, _Account], count: int) -> Iterable[str]:
-    for number, value in enumerate(book):
-        if number == count:
-            return
-        yield value
 
 
 def _end_of_slot(now: int, window: int) -> int:

@@ -3,8 +3,8 @@
 `record` and `keep` put something in a queue and return; the thread turns it into rows and commits at least every
 `COMMIT_SECONDS`, so that a crash loses the last moment of events and never a committed row. Everything else is work
 handed to the same thread and awaited; what waits is written before it, so that a read sees what was recorded a moment
-ago. Works that write and wait together share one commit. What is kept under a key, and put again before it was
-written, is written once.
+ago. Works that write and wait together share one commit. What is urgent goes before all of it. What is kept under a
+key, and put again before it was written, is written once.
 
 **It never fails a request.** While the disk takes nothing, rows are held and tried again; when the queue is full,
 events are counted as lost. `health` and `warn` say so.
@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -83,6 +83,8 @@ class Clerk:
         self._kept: dict[tuple[str, str], Entry] = {}
         self._keeping: dict[tuple[str, str], Entry] = {}  # of the same batch
         self._asks: deque[_Ask[Any]] = deque()
+        self._urgent: deque[_Ask[Any]] = deque()
+        self._due = 0.0  # when what is queued is written next
         self._wake = threading.Event()
         self._closing = False
         self._lost = 0
@@ -118,6 +120,17 @@ class Clerk:
             raise JournalError(f"the journal {self._path} is closed")
         ask = _Ask(work, Future(), writes)
         self._asks.append(ask)
+        self._wake.set()
+        return await asyncio.wrap_future(ask.answer)
+
+    async def urge(self, work: Callable[[Connection], T]) -> T:
+        """Write this before all that waits, and without waiting for the disk: it is committed when this returns, so
+        that a killed process loses nothing of it, and synced by the next commit of what is queued, so that a power cut
+        loses the last `COMMIT_SECONDS` of it. Raises JournalError where it could not be written."""
+        if self._closing:
+            raise JournalError(f"the journal {self._path} is closed")
+        ask = _Ask(work, Future(), True)
+        self._urgent.append(ask)
         self._wake.set()
         return await asyncio.wrap_future(ask.answer)
 
@@ -162,10 +175,14 @@ class Clerk:
         self._opened.set_result(None)
         closing = more = False
         while not closing:
-            self._wake.wait(0 if more else COMMIT_SECONDS)
+            self._wake.wait(0 if more else max(0.0, self._due - time.monotonic()))
             self._wake.clear()
             closing = self._closing  # read first: what was recorded before it was set is still written
             self._look()
+            self._answer_urgent()
+            if not (closing or more or self._asks) and time.monotonic() < self._due:
+                continue
+            self._due = time.monotonic() + COMMIT_SECONDS
             self._write()
             self._answer()
             more = not closing and self._look_after(more)
@@ -201,9 +218,18 @@ class Clerk:
             self._keeping.clear()
             self._troubled("")
 
+    def _answer_urgent(self) -> None:
+        asks = _taken(self._urgent)
+        if not asks:
+            return
+        with suppress(DatabaseError):
+            self._file.connection.execute("PRAGMA synchronous = NORMAL")
+        self._answer_together(asks)
+        with suppress(DatabaseError):
+            self._file.connection.execute("PRAGMA synchronous = FULL")
+
     def _answer(self) -> None:
-        asks = [self._asks.popleft() for _ in range(len(self._asks))]
-        asks = [ask for ask in asks if ask.answer.set_running_or_notify_cancel()]
+        asks = _taken(self._asks)
         for group in ([ask for ask in asks if ask.writes], *([ask] for ask in asks if not ask.writes)):
             if group:
                 self._answer_together(group)
@@ -250,6 +276,12 @@ class Clerk:
         if self._lost > self._lost_warned:
             self._warn(f"the journal {self._path} lost {self._lost - self._lost_warned} events")
             self._lost_warned = self._lost
+
+
+def _taken(waiting: deque[_Ask[Any]]) -> list[_Ask[Any]]:
+    """All of them, but those nobody waits for any more."""
+    asks = [waiting.popleft() for _ in range(len(waiting))]
+    return [ask for ask in asks if ask.answer.set_running_or_notify_cancel()]
 
 
 def _insert(connection: Connection, entry: Entry) -> bool:

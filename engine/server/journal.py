@@ -72,6 +72,7 @@ class Journal:
         """Not for callers: see `open`."""
         self._clerk = clerk
         self.ask = clerk.ask
+        self.urge = clerk.urge
         self.health = clerk.health
         self.flush = clerk.flush
         self.close = clerk.close

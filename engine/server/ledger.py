@@ -6,7 +6,9 @@ the reservation behind, and the next one charges it: with what the journal says 
 got there, else in full. So nothing that was spent is forgotten, and at worst more is charged than was spent.
 
 **On disk** are the slots of the ledger and its open reservations, not its requests: starting reads as many rows as
-there are slots within the windows, however long the journal is. Both tables change in one transaction.
+there are slots within the windows, however long the journal is. Both tables change in one transaction. A commit is not
+synced by itself, so that nobody waits for a disk to turn: a killed process loses nothing of it, a power cut what the
+journal's own commits, five a second, have not taken along.
 
 **While the journal cannot be written** the ledger goes on in memory, and what is to be written waits; requests are not
 kept waiting for it.
@@ -158,12 +160,15 @@ class Books:
         return {"open": self.ledger.open, "status": "failing" if self._failing else "ok"}
 
     def told(self, snapshot: Snapshot, only: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
-        """How the budgets that serve stand, the fullest first; of one identity, where it is not for everybody."""
+        """How the budgets that serve stand, the fullest first, of those who spent last; of one identity, where it is
+        not for everybody."""
         now = time.time()
         told = [
             self._told(budget, value, now)
             for budget in snapshot.policy.budgets
-            for value in (self.ledger.accounts(budget.per) if only is None else [only.get(budget.per)])
+            for value in (
+                self.ledger.accounts(budget.per, MOST_TOLD) if only is None else [only.get(budget.per)]
+            )
             if value
         ]
         return sorted(told, key=lambda each: -each["share"])[:MOST_TOLD]
@@ -220,7 +225,7 @@ class Books:
         if not changes:
             return
         try:
-            await self._journal.ask(lambda connection: write(connection, changes), writes=True)
+            await self._journal.urge(lambda connection: write(connection, changes))
         except JournalError as error:
             self.ledger.put_back(changes)
             self._trouble(error.fault.message)

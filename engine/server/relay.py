@@ -55,9 +55,9 @@ class Relay:
             decided = await decide(engine, self._protocol, raw, headers, identity, self._told)
             engine.metrics.decided(time.perf_counter() - read)
             engine.books.hold(decided.facts, decided.decision, decided.snapshot)
-            if (finished := remember(engine, decided)) is not None:
-                engine.beside(finish(engine, finished))
             try:
+                if (finished := remember(engine, decided)) is not None:
+                    engine.beside(finish(engine, finished))
                 await engine.books.committed()
                 await Exchange(engine, self._protocol, decided, headers, answer, arrived).run(receive)
             finally:

@@ -158,15 +158,17 @@ def test_accounts_go_once_nothing_of_them_counts_and_not_before() -> None:
     books.reserve("long", (("identity.team", "t3"),), nanos(1.0), NOON)
     for number in range(200):
         spend(books, 0.01, NOON + 600, scopes=(("identity.team", f"u{number}"),))
-    assert len(books.accounts("identity.team")) == 700
+    assert len(books.accounts("identity.team", 1_000)) == 700
+    assert books.accounts("identity.team", 2) == ["u199", "u198"]
+    assert books.accounts("identity.name", 2) == []
     for _ in range(1_000):
         spend(books, 0.01, NOON + 4_000)
-    left = books.accounts("identity.team")
-    assert left[0] == "t3", "what has something reserved waits"
+    left = books.accounts("identity.team", 1_000)
+    assert left[-1] == "t3", "what has something reserved waits"
     books.release("long")
     for _ in range(1_000):
         spend(books, 0.01, NOON + 4_000)
-    assert {value[0] for value in books.accounts("identity.team")} == {"u", "c"}
+    assert {value[0] for value in books.accounts("identity.team", 1_000)} == {"u", "c"}
 
 
 def test_where_the_clock_goes_back_nothing_is_spent_in_the_future() -> None:

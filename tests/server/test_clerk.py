@@ -115,3 +115,37 @@ def test_work_that_fails_leaves_the_thread_alive(tmp_path: Path) -> None:
         assert await clerk.ask(origins) == []
 
     with_clerk(tmp_path / "weave.db", use)
+
+
+def test_what_is_urgent_is_committed_before_what_waits(tmp_path: Path) -> None:
+    path = tmp_path / "weave.db"
+
+    def write(connection: Connection) -> int:
+        connection.execute("INSERT INTO meta VALUES ('urgent', 'yes')")
+        return connection.execute("PRAGMA synchronous").fetchone()[0]  # type: ignore[no-any-return]
+
+    async def use(clerk: Clerk) -> None:
+        await clerk.ask(origins)  # the thread has just written, so it is in no hurry
+        clerk.keep("k", entry("k", "o"))
+        assert await clerk.urge(write) == 1, "a commit that is not synced"
+        other = sqlite3.connect(path)
+        assert other.execute("SELECT value FROM meta WHERE name = 'urgent'").fetchone() == ("yes",)
+        other.close()
+        assert await clerk.ask(origins) == [("k", "o")]
+        synced = await clerk.ask(lambda connection: connection.execute("PRAGMA synchronous").fetchone()[0])
+        assert synced == 2, "everything else is synced as before"
+
+    with_clerk(path, use)
+
+
+def test_what_is_urgent_and_wrong_is_told_to_who_asked(tmp_path: Path) -> None:
+    async def use(clerk: Clerk) -> None:
+        with pytest.raises(JournalError, match="no such table"):
+            await clerk.urge(lambda connection: connection.execute("INSERT INTO nowhere VALUES (1)"))
+        assert await clerk.urge(lambda _: 7) == 7
+
+    with_clerk(tmp_path / "weave.db", use)
+    closed = Clerk(str(tmp_path / "weave.db"), False, 1, silent)
+    closed._closing = True
+    with pytest.raises(JournalError, match="closed"):
+        asyncio.run(closed.urge(lambda _: 7))

@@ -156,6 +156,9 @@ class Full:
             raise JournalError("the disk is full")
         return await self.journal.ask(work, writes)
 
+    async def urge(self, work: Any) -> Any:
+        return await self.ask(work, writes=True)
+
 
 def test_while_the_disk_is_full_the_books_go_on_in_memory_and_nothing_is_lost(tmp_path: Path) -> None:
     async def play() -> None:
