@@ -326,7 +326,7 @@ def _refusal(refused: Refused, _provider: Provider, request_id: str) -> dict[str
     return {"type": "error", "error": error, "request_id": request_id}
 
 
-def _error_frame(refused: Refused, _provider: Provider) -> bytes:
+def _error_frame(refused: Refused, _provider: Provider, _told: int) -> bytes:
     error = {"type": refused.kind, "message": refused.message}
     return f"event: error\ndata: {json.dumps({'type': 'error', 'error': error})}\n\n".encode()
 

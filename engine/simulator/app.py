@@ -203,6 +203,7 @@ class _Reply:
     channel: Channel
     headers: Mapping[str, str]
     gzip: bool
+    told: int = 0  # frames that were sent
 
     @property
     def _trouble(self) -> Trouble | None:
@@ -256,6 +257,7 @@ class _Reply:
                 content += 1
             owed = await self._pay(owed + frame.tokens * self._token_seconds)
             await self.channel.write(frame.data)
+            self.told += 1
             if trouble is not None and _closes(frame, content) and await self._strike(trouble):
                 return
         await self.channel.end()
@@ -277,7 +279,7 @@ class _Reply:
                 return False
             case "error" | "first_event_error":
                 refused = self.wire.trouble(trouble.status, trouble.message)
-                await self.channel.write(self.wire.error_frame(refused, self.provider))
+                await self.channel.write(self.wire.error_frame(refused, self.provider, self.told))
         await self.channel.end()
         return True
 

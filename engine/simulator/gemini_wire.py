@@ -335,7 +335,7 @@ def _refusal(refused: Refused, _provider: Provider, _request_id: str) -> dict[st
     return {"error": error}
 
 
-def _error_frame(refused: Refused, provider: Provider) -> bytes:
+def _error_frame(refused: Refused, provider: Provider, _told: int) -> bytes:
     return f"data: {json.dumps(_refusal(refused, provider, ''))}\r\n\r\n".encode()
 
 

@@ -439,7 +439,7 @@ def _refusal(refused: Refused, provider: Provider, _request_id: str) -> dict[str
     return {"error": error}
 
 
-def _error_frame(refused: Refused, provider: Provider) -> bytes:
+def _error_frame(refused: Refused, provider: Provider, _told: int) -> bytes:
     body = _refusal(refused, provider, "")
     if provider.dialect == "openrouter":
         choice = {"index": 0, "delta": {"content": ""}, "finish_reason": "error"}

@@ -367,14 +367,14 @@ def _called(
     yield numbers.frame(f"{kind}.done", **where, **named, **{field: item[field]})
 
 
-def _error_frame(refused: Refused, _provider: Provider) -> bytes:
+def _error_frame(refused: Refused, _provider: Provider, told: int) -> bytes:
     code = refused.code if isinstance(refused.code, str) else "server_error"
     failed = {
         "id": "resp_failed", "object": "response", "created_at": 0, "status": "failed", "model": "",
         "error": {"code": code, "message": refused.message}, "incomplete_details": None, "output": [],
         "parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "usage": None,
     }  # fmt: skip
-    return _sse("response.failed", {"type": "response.failed", "response": failed, "sequence_number": 0})
+    return _sse("response.failed", {"type": "response.failed", "response": failed, "sequence_number": told})
 
 
 def _headers(provider: Provider, request_id: str) -> dict[str, str]:

@@ -60,7 +60,7 @@ class Wire:
     trouble     a status and a message -> the refusal a vendor would send; an empty message takes the vendor's
     own
     refusal     a refusal's body; the text is the request's id
-    error_frame the same as an event of a stream
+    error_frame the same as an event of a stream, after so many others
     garbage     an event that is no JSON
     headers     headers of every reply; the text is the request's id
     told        what the path says of a request, under names that no body has
@@ -76,7 +76,7 @@ class Wire:
     listed: Callable[[tuple[SimulatedModel, ...], str | None], dict[str, Any]]
     trouble: Callable[[int, str], Refused]
     refusal: Callable[[Refused, Provider, str], dict[str, Any]]
-    error_frame: Callable[[Refused, Provider], bytes]
+    error_frame: Callable[[Refused, Provider, int], bytes]
     garbage: bytes
     headers: Callable[[Provider, str], dict[str, str]]
     told: Callable[[str], dict[str, Any]] = lambda _path: {}

@@ -99,7 +99,9 @@ def test_a_refusal_has_its_own_part(ask: Ask) -> None:
 
 def test_a_stream_that_fails_says_so_in_its_last_event(sdk: openai.OpenAI) -> None:
     asked = "[[sim: words=50]] [[sim: error_in_stream=3]]"
-    last = list(sdk.responses.create(model="gpt-5.5", input=asked, stream=True))[-1]
+    events = list(sdk.responses.create(model="gpt-5.5", input=asked, stream=True))
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    last = events[-1]
     assert last.type == "response.failed"
     assert last.response.error is not None
     assert str(last.response.error.code) == "server_is_overloaded"
