@@ -137,8 +137,8 @@ class Application:
         if operation == "count":
             await channel.send_json(200, wire.counted(prompt), wire.headers(provider, request_id))
             return
-        told = f"{prompt.system}\n{prompt.newest}".replace(CALL, f"{self.seed}-{record.number}")
-        script = parse(told, provider.name, prompt.model.id)
+        directed = f"{prompt.system}\n{prompt.newest}".replace(CALL, f"{self.seed}-{record.number}")
+        script = parse(directed, provider.name, prompt.model.id)
         await _early(script.troubles, wire, record, channel)
         answer = self._answer(prompt, script, provider, record)
         troubles = (*ordered, *script.troubles)
