@@ -19,6 +19,7 @@ from engine.server.asking import ANTHROPIC, OPENAI_CHAT, OPENAI_RESPONSES, asks_
 from engine.server.engine import Engine, current_trial, decide
 from engine.server.exposition import CONTENT_TYPE, exposition
 from engine.server.identity import identify, may_know
+from engine.server.openapi import openapi
 from engine.server.receiving import header_map, read_body
 from engine.server.telling import as_json
 
@@ -65,6 +66,9 @@ class Console:
         """What was counted, for Prometheus. Where keys are needed, it takes one."""
         self._identify(request)
         return Response(exposition(self._engine), headers={"content-type": CONTENT_TYPE})
+
+    async def openapi(self, _request: Request) -> Response:
+        return Response(openapi(), media_type="application/json")
 
     async def budgets(self, request: Request) -> Response:
         """How budgets stand. Where keys are needed, those of whoever asks."""

@@ -44,6 +44,7 @@ def routes(engine: Engine) -> Starlette:
             Route("/health", console.health),
             Route("/ready", console.ready),
             Route("/metrics", console.metrics),
+            Route("/openapi.json", console.openapi),
             Route("/api/hello", console.health),
         ],
         exception_handlers={
