@@ -109,7 +109,8 @@ def _cache_seconds(model: Model, catalog: Catalog) -> float:
 def _kept(held: Held, steps: tuple[Step, ...] = ()) -> Choice:
     pin, name = held.pin, held.model.name
     reason = f"the session keeps {name}"
-    return Choice(held.model, "pin", reason, plan=pin.plan, step=pin.step, steps=steps)
+    alone = Candidate(name, True, reason, expected_cost_usd=turn_usd(held.model, held.rest))
+    return Choice(held.model, "pin", reason, plan=pin.plan, step=pin.step, candidates=(alone,), steps=steps)
 
 
 def _moved(held: Held, other: Choice, found: Switch, bench: Bench) -> Choice:

@@ -13,6 +13,7 @@ from engine.core.policy import Action, Learner, Verdict
 from engine.core.ports import Belief, Option, Task
 from engine.documents import shipped_text
 from engine.routing.eligible import eligible
+from engine.routing.switching import Rest, turn_usd
 from engine.snapshot import Snapshot, build
 
 SNAPSHOT: Snapshot = build(
@@ -149,3 +150,37 @@ def test_expected_cost_grows_with_the_context_and_is_nothing_where_it_is_free() 
     opus, local = CATALOG.models["opus"], CATALOG.models["local"]
     assert expected_cost_usd(opus, inputs(context_tokens=100_000)) > expected_cost_usd(opus, inputs()) > 0
     assert expected_cost_usd(local, inputs()) == 0
+
+
+def test_a_warm_cache_makes_its_model_cheaper_and_what_leaves_it_pays_over_all_turns_that_are_left() -> None:
+    opus, sonnet = CATALOG.models["opus"], CATALOG.models["sonnet"]
+    asked = inputs(context_tokens=100_000)
+    rest = Rest(100_000, 5.0, warm={"opus": 100_000}, marked=True)
+    assert expected_cost_usd(sonnet, asked) < expected_cost_usd(opus, asked)
+    assert expected_cost_usd(opus, asked, rest) < expected_cost_usd(sonnet, asked, rest)
+    assert expected_cost_usd(sonnet, asked, rest) == turn_usd(sonnet, rest)
+    long = replace(rest, turns=40.0)
+    assert expected_cost_usd(sonnet, asked, long) < expected_cost_usd(opus, asked, long)
+    cold = replace(rest, warm={})
+    assert expected_cost_usd(opus, asked, cold) == expected_cost_usd(opus, asked)
+
+
+def test_a_learner_is_told_the_cache_that_leaving_its_model_would_lose() -> None:
+    said = verdict("rule", choose=("mid", "frontier"), by=PICKER)
+    asked = inputs(context_tokens=100_000)
+    pool = eligible(CATALOG.models.values(), asked["features"])
+    rest = Rest(100_000, 5.0, warm={"opus": 100_000}, marked=True)
+
+    def told(rest: Rest | None) -> tuple[str, dict[str, float | None]]:
+        bench = Bench(CATALOG, SNAPSHOT.policy, Believes(sonnet=0.99), rest)
+        choice = choose(said, asked, CATALOG.models["opus"], pool, bench)
+        assert choice.gate is not None
+        return choice.model.name, {one.model: one.expected_cost_usd for one in choice.gate.candidates}
+
+    assert told(None)[0] == "sonnet"
+    model, usd = told(rest)
+    assert model == "opus"
+    assert usd == {
+        "opus": pytest.approx(turn_usd(CATALOG.models["opus"], rest)),
+        "sonnet": pytest.approx(turn_usd(CATALOG.models["sonnet"], rest)),
+    }
