@@ -56,9 +56,10 @@ def _open_to_others(settings: Settings) -> str:
 
 
 def has_key(catalog: Catalog, environment: Mapping[str, str]) -> bool:
-    """Whether any endpoint that takes a key has one. Endpoints without keys are local servers, which may not run."""
+    """Whether any endpoint that takes a key has one, be it its client's own. Endpoints without keys are local servers,
+    which may not run."""
     return any(
-        endpoint.api_key_env and environment.get(endpoint.api_key_env)
+        endpoint.auth == "client" or (endpoint.api_key_env and environment.get(endpoint.api_key_env))
         for endpoint in catalog.endpoints.values()
     )
 

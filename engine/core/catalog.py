@@ -14,7 +14,8 @@ CAPABILITIES: tuple[Capability, ...] = get_args(Capability)
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """A provider's address. The key is read from the environment variable `api_key_env` when a call is made."""
+    """A provider's address. The key is read from the environment variable `api_key_env` when a call is made. With the
+    `auth` client a call carries the client's own credential, and that key only where there is none or it is spent."""
 
     name: str
     protocol: str
@@ -22,6 +23,7 @@ class Endpoint:
     api_key_env: str = ""
     dialect: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
+    auth: Literal["key", "client"] = "key"
     cache_ttl_seconds: float = 300.0  # for how long what was cached there can be read without being used
 
     @property

@@ -70,6 +70,7 @@ def check_catalogs(pages: Sequence[Page]) -> Iterator[Problem]:
         yield from _check_models(page, endpoints)
         yield from _check_aliases(page, models)
     yield from _hidden_aliases(pages)
+    yield from _check_clients_own(pages)
 
 
 def names_in(pages: Iterable[Page], section: str) -> tuple[str, ...]:
@@ -90,6 +91,7 @@ def _endpoint(name: str, value: Mapping[str, Any]) -> Endpoint:
         value.get("api_key_env", ""),
         value.get("dialect", ""),
         dict(value.get("headers", {})),
+        value.get("auth", "key"),
         **({"cache_ttl_seconds": seconds(value["cache_ttl"])} if "cache_ttl" in value else {}),
     )
 
@@ -231,6 +233,23 @@ def _host(url: str) -> str:
         return urlsplit(url).hostname or ""
     except ValueError:
         return ""
+
+
+def _check_clients_own(pages: Sequence[Page]) -> Iterator[Problem]:
+    """A client's credential is of one vendor, and nothing in a request says of which, other than how it speaks."""
+    first: dict[str, tuple[str, str]] = {}
+    for page in pages:
+        for name, value in page.section("endpoints").items():
+            protocol = value.get("protocol")
+            if value.get("auth") != "client" or protocol is None:
+                continue
+            family = "openai" if protocol.startswith("openai-") else protocol
+            host = _host(value.get("base_url") or _own_address(protocol, value.get("dialect", "")))
+            earlier, its_host = first.setdefault(family, (name, host))
+            if its_host != host:
+                message = f"a client's credential would go to two vendors, those of {earlier!r} and {name!r}"
+                hint = "leave auth: client at the one whose credentials clients have"
+                yield page.document.problem(("endpoints", name, "auth"), "WV332", message, hint)
 
 
 def _bad_address(url: str) -> str:

@@ -53,6 +53,7 @@ CODES: Mapping[str, str] = {
     "WV327": "An endpoint is at the address of a vendor that has a dialect, and names none.",
     "WV330": "The name of a plan means something else, or stands where no plan can.",
     "WV331": "A plan's next step is of a lower tier than the one that failed.",
+    "WV332": "A client's own credential would go to more than one vendor.",
     "WV407": "The rules may together cost more than is allowed.",
     "WV501": "A case does not come out as expected.",
     "WV502": "The cases fire fewer rules than demanded.",

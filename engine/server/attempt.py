@@ -23,6 +23,14 @@ from engine.protocols.speaking import spoken
 from engine.protocols.tool_names import clients_names
 from engine.server import losses
 from engine.server.answer import Answer
+from engine.server.credentials import (
+    NO_CREDENTIAL,
+    SPENT,
+    credentials,
+    fitting,
+    missing,
+    own_fault,
+)
 from engine.server.engine import Decided, Engine, before_of
 from engine.server.receiving import aside
 from engine.server.upstream import Call, Response
@@ -35,16 +43,14 @@ MOST_REPLY_BYTES = 64 * 1024 * 1024
 # A provider that has told its whole stream gets this long to hang up, so that its connection can be used again.
 LINGER_SECONDS = 1.0
 
-# What is shorter is no secret, and replacing it would hide words.
-SHORTEST_KEY = 8
-
 SERVED = Served()
 
 
 class Dispatch:
-    """An attempt under way. `reached`: the provider answered at all. `taken`: it took the
-    call up, and may charge for it whatever comes of it. `first_content`: when its answer began, on the
-    monotonic clock. `verbatim`: the vendor's own body of the fault it ended in, where its client can read that."""
+    """An attempt under way. `clients_own`: it carries its client's own credential, or should. `reached`: the provider
+    answered at all. `taken`: it took the call up, and may charge for it whatever comes of it. `first_content`: when
+    its answer began, on the monotonic clock. `verbatim`: the vendor's own body of the fault it ended in, where its
+    client can read that."""
 
     def __init__(
         self,
@@ -57,6 +63,7 @@ class Dispatch:
     ) -> None:
         self.attempt = attempt
         self.provider = spoken(attempt.endpoint.protocol, attempt.endpoint.dialect)
+        self.clients_own = False
         self.reached = False
         self.taken = False
         self.first_content: float | None = None
@@ -67,7 +74,7 @@ class Dispatch:
         self._decided = decided
         self._headers = headers
         self._answer = answer
-        self._key = ""
+        self._credential = NO_CREDENTIAL
         self._response: Response | None = None
         self._chunks: AsyncIterator[bytes] | None = None
         self._pipe: Pipe | None = None
@@ -98,15 +105,32 @@ class Dispatch:
     async def begin(self) -> Fault | None:
         """Up to the answer's first content; None where it is to be delivered now. Never raises for what a provider
         does wrong."""
-        endpoint = self.attempt.endpoint
-        self._key = self._engine.environment.get(endpoint.api_key_env, "")
-        if endpoint.api_key_env and not self._key:
-            return _no_key(self.attempt)
+        endpoint, engine = self.attempt.endpoint, self._engine
+        found = credentials(endpoint, self.provider, self._protocol.name, self._headers, engine.environment)
+        if not found:
+            self.clients_own = endpoint.auth == "client"
+            return missing(endpoint)
+        try:
+            await self._translate()
+        except WeaveError as error:
+            return error.fault
+        fault: Fault | None = None
+        for credential in engine.resting.awake(found, endpoint, time.monotonic()):
+            await self.close()
+            self._pipe, self.verbatim = None, None
+            self._credential, self.clients_own = credential, credential.whose == "client"
+            fault = await self._asked()
+            if fault is None or not self.clients_own or fault.kind not in SPENT:
+                return fault
+            engine.resting.rest(credential, endpoint, fault, time.monotonic())
+        return fault
+
+    async def _asked(self) -> Fault | None:
         try:
             fault = await self._begun()
         except WeaveError as error:
             fault = error.fault
-        return fault if fault is None else _without_key(fault, self._key)
+        return fault if fault is None else self._credential.cleaned(fault)
 
     async def deliver(self) -> AttemptEnd:
         """Hand the answer on, to its end."""
@@ -121,12 +145,12 @@ class Dispatch:
             await self._response.close()
 
     async def _begun(self) -> Fault | None:
-        await self._translate()
         try:
             async with self._watch:
                 self._response = response = await self._engine.upstream.open(self._call())
                 self.reached = True
-                self._engine.balance.heard(self.attempt.binding, response.headers, time.monotonic())
+                if not self.clients_own:  # the limits of one client are not those of this way
+                    self._engine.balance.heard(self.attempt.binding, response.headers, time.monotonic())
                 if not 200 <= response.status < 300:
                     return await self._refused(response)
                 self.taken = True
@@ -174,11 +198,12 @@ class Dispatch:
             "accept": "text/event-stream" if stream else "application/json",
             "accept-encoding": "identity",
             "user-agent": "weave-engine",
-            **provider.headers(self._key),
+            **self._credential.headers,
             **endpoint.headers,
         }
         if provider.name == self._protocol.name:  # nothing else of a client's headers travels on
-            headers |= {name: self._headers[name] for name in provider.forwards if name in self._headers}
+            forwarded = {name: self._headers[name] for name in provider.forwards if name in self._headers}
+            headers |= fitting(forwarded, self._credential)
         return Call(
             url=endpoint.base_url + provider.address(self.attempt.binding.id, stream=stream),
             headers=headers,
@@ -188,8 +213,12 @@ class Dispatch:
         )
 
     async def _refused(self, response: Response) -> Fault:
-        body = self._clean(await response.read_start())
+        body = self._credential.clean(await response.read_start())
         fault = self.provider.read_fault(response.status, response.headers, body)
+        if self.clients_own and fault.kind in SPENT:
+            if self.provider.is_read_by(self._protocol) and _is_object(body):
+                self.verbatim = body
+            return own_fault(fault, self.attempt.endpoint)
         if fault.kind in ("authentication", "billing", "permission"):
             return _account_trouble(fault, self.attempt)
         if (
@@ -274,11 +303,11 @@ class Dispatch:
         except TimeoutError:
             why = self._watch.fault
         last = stream.close(why)
-        await self._answer.end(last if stream.fault is None else self._clean(last))
+        await self._answer.end(last if stream.fault is None else self._credential.clean(last))
         if stream.fault is None:
             await _linger(chunks)
             return SERVED
-        return Failed(_without_key(stream.fault, self._key), committed=True)
+        return Failed(self._credential.cleaned(stream.fault), committed=True)
 
     async def _rest(self, stream: Pipe, chunks: AsyncIterator[bytes]) -> None:
         """Hand on what comes, to the end; what a provider sends behind its own end is for nobody."""
@@ -287,18 +316,12 @@ class Dispatch:
             piece = stream.feed(chunk)
             watch.heard()
             if stream.fault is not None:
-                piece = self._clean(piece)
+                piece = self._credential.clean(piece)
             watch.held_up = True
             await answer.write(piece)
             watch.held_up = False
             if stream.ended:
                 return
-
-    def _clean(self, piece: bytes) -> bytes:
-        """What ends a stream in an error, without the key that some providers repeat in theirs."""
-        if len(self._key) < SHORTEST_KEY:
-            return piece
-        return piece.replace(self._key.encode("utf-8", "replace"), b"***")
 
     def _context(self) -> ReplyContext:
         request, decision = self._decided.request, self._decided.decision
@@ -310,15 +333,6 @@ class Dispatch:
             tools=request.tools,
             renamed=clients_names(request, self.provider.limits),
         )
-
-
-def _no_key(attempt: Attempt) -> Fault:
-    endpoint = attempt.endpoint
-    return Fault(
-        "authentication",
-        f"the engine has no key for endpoint {endpoint.name!r}: set {endpoint.api_key_env} where weave-engine runs",
-        origin="provider",
-    )
 
 
 def _account_trouble(fault: Fault, attempt: Attempt) -> Fault:
@@ -336,13 +350,6 @@ async def _linger(chunks: AsyncIterator[bytes]) -> None:
         async with asyncio.timeout(LINGER_SECONDS):
             async for _ in chunks:
                 pass
-
-
-def _without_key(fault: Fault, key: str) -> Fault:
-    """Some providers repeat the key they refuse; it is nobody's business, the log's included."""
-    if len(key) < SHORTEST_KEY or key not in fault.message + fault.detail:
-        return fault
-    return replace(fault, message=fault.message.replace(key, "***"), detail=fault.detail.replace(key, "***"))
 
 
 def _is_object(body: bytes) -> bool:

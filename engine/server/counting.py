@@ -16,8 +16,9 @@ from engine.protocols.forward import forward
 from engine.protocols.shape import Protocol
 from engine.protocols.speaking import spoken
 from engine.server.answer import Answer
+from engine.server.credentials import Credential, credentials, fitting
 from engine.server.engine import Engine, parse, read_request
-from engine.server.identity import identify
+from engine.server.identity import identify, key_in_query
 from engine.server.receiving import GoneError, header_map, read_body
 from engine.server.upstream import Call
 
@@ -42,6 +43,7 @@ class CountTokens:
         try:
             headers = header_map(scope)
             identity = identify(self._engine, headers, scope["query_string"])
+            headers |= key_in_query(headers, scope["query_string"])
             raw = await read_body(receive, headers, self._engine.settings)
             body = parse(raw)
             request = read_request(self._protocol, {**_counted_request(body), **self._told}, raw)
@@ -66,10 +68,10 @@ class CountTokens:
         catalog: Catalog,
         headers: dict[str, str],
     ) -> bytes | None:
-        found = self._vendor(model, catalog) if model else None
+        found = self._vendor(model, catalog, headers) if model else None
         if found is None:
             return None
-        binding, endpoint = found
+        binding, endpoint, credential = found
         provider = spoken(endpoint.protocol, endpoint.dialect)
         call = Call(
             url=endpoint.base_url + self._protocol.count_address(binding.id),
@@ -77,9 +79,9 @@ class CountTokens:
                 "content-type": "application/json",
                 "accept-encoding": "identity",
                 "user-agent": "weave-engine",
-                **provider.headers(self._engine.environment.get(endpoint.api_key_env, "")),
+                **credential.headers,
                 **endpoint.headers,
-                **{name: headers[name] for name in provider.forwards if name in headers},
+                **fitting({name: headers[name] for name in provider.forwards if name in headers}, credential),
             },
             body=forward(raw, body, self._edits(body, binding.id)),
             connect_seconds=self._engine.settings.connect_timeout_seconds,
@@ -100,13 +102,18 @@ class CountTokens:
         whole = body.get(WHOLE_REQUEST)
         return {WHOLE_REQUEST: {**whole, "model": f"models/{model_id}"}} if isinstance(whole, dict) else {}
 
-    def _vendor(self, model: Model, catalog: Catalog) -> tuple[Binding, Endpoint] | None:
-        """Who counts in this protocol: a provider of the model itself, and one we have a key for."""
+    def _vendor(
+        self, model: Model, catalog: Catalog, headers: Mapping[str, str]
+    ) -> tuple[Binding, Endpoint, Credential] | None:
+        """Who counts in this protocol: a provider of the model itself, and one there is a credential for."""
         for binding in model.served_by:
             endpoint = catalog.endpoints[binding.endpoint]
-            has_key = not endpoint.api_key_env or self._engine.environment.get(endpoint.api_key_env)
-            if endpoint.protocol == self._protocol.name and has_key:
-                return binding, endpoint
+            if endpoint.protocol != self._protocol.name:
+                continue
+            provider = spoken(endpoint.protocol, endpoint.dialect)
+            environment = self._engine.environment
+            for credential in credentials(endpoint, provider, self._protocol.name, headers, environment):
+                return binding, endpoint, credential
         return None
 
 

@@ -164,6 +164,12 @@ def query_key(query: str | bytes) -> str | None:
     return next((value for name, value in parse_qsl(text) if name == "key"), None)
 
 
+def key_in_query(headers: Mapping[str, str], query: str | bytes) -> Mapping[str, str]:
+    """A key that came in the query, as the header it stands for; nothing where the header is there."""
+    key = query_key(query) if "x-goog-api-key" not in headers else None
+    return {"x-goog-api-key": key} if key is not None and key.isascii() and key.isprintable() else {}
+
+
 HOW = (
     "send it as x-weave-key, x-api-key, 'authorization: Bearer' or x-goog-api-key; "
     "whoever runs the engine makes one with 'weave-engine keys add NAME'"

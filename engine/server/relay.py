@@ -25,8 +25,9 @@ from engine.routing.ways import RequestWays
 from engine.server import losses
 from engine.server.answer import Answer, header_value
 from engine.server.attempt import Dispatch
+from engine.server.credentials import SPENT
 from engine.server.engine import Decided, Engine, conclude, decide, remember
-from engine.server.identity import identify
+from engine.server.identity import identify, key_in_query
 from engine.server.log import Logger, where
 from engine.server.receiving import GoneError, Watcher, header_map, read_body
 from engine.server.tasks import finish
@@ -50,6 +51,7 @@ class Relay:
         try:
             headers = header_map(scope)
             identity = identify(engine, headers, scope["query_string"])
+            headers |= key_in_query(headers, scope["query_string"])
             raw = await read_body(receive, headers, engine.settings)
             read = time.perf_counter()
             decided = await decide(engine, self._protocol, raw, headers, identity, self._told)
@@ -204,8 +206,12 @@ class Exchange:
         )
 
     def _judge(self, dispatch: Dispatch, fault: Fault | None, began: float) -> None:
-        """What this attempt says of the way it took. A whole answer takes as long as it is, which is not slow."""
+        """What this attempt says of the way it took. A whole answer takes as long as it is, which is not slow. What a
+        vendor says of the client's own credential says nothing of the way for others."""
         attempt, first = dispatch.attempt, dispatch.first_content
+        if dispatch.clients_own and fault is not None and fault.kind in SPENT:
+            self._ways.abandoned(attempt.binding)
+            return
         rules = self._decided.snapshot.policy.failover.breaker
         waited = first - began if first is not None and self._decided.request.stream else None
         now = time.monotonic()

@@ -140,7 +140,6 @@ def test_keys_are_taken_up_while_the_engine_runs_and_one_is_enough_to_close_it(
 ) -> None:
     path = tmp_path / "weave-keys.json"
     ring = Keyring(path)
-    assert not ring.closed
     first = add()
     assert asked(ring, {}) is LOCAL
     assert ring.look() is True

@@ -71,7 +71,7 @@ def test_hashes_are_compared_in_constant_time_also_for_an_id_nobody_has(
         compared.append((ours, theirs))
         return genuine(ours, theirs)
 
-    monkeypatch.setattr(keys.hmac, "compare_digest", watched)
+    monkeypatch.setattr(hmac, "compare_digest", watched)
     text, key = new_key(ANN, NOW, None)
     stranger, _ = new_key(ANN, NOW, None)
     found = Keys({key.id: key})
@@ -174,7 +174,7 @@ def test_a_change_that_fails_leaves_the_file_as_it_was_and_nothing_beside_it(
     def full(_descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(keys.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(KeysError, match="No space left"):
         add(path)
     assert path.read_bytes() == before
@@ -195,8 +195,8 @@ def test_the_file_and_its_folder_are_on_disk_before_a_change_is_done(
         done.append("rename")
         genuine_replace(old, new)
 
-    monkeypatch.setattr(keys.os, "fsync", synced)
-    monkeypatch.setattr(keys.os, "replace", replaced)
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", replaced)
     add(tmp_path / "keys.json")
     assert done == ["file", "rename", "folder"]
 
