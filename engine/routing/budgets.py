@@ -22,7 +22,8 @@ they leave the same rows. Accounts are dropped once nothing of them counts any m
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import groupby, islice
+from operator import itemgetter
 
 from engine.core.cost import nanos
 from engine.core.policy import Budget, Inputs
@@ -221,10 +222,17 @@ class Ledger:
         self._changes.end(id)
         return amount
 
-    def restore(self, slots: Iterable[tuple[Slot, int]]) -> None:
-        """What was written down. In the order of time, so that the least recently charged are first."""
-        for (per, value, end), amount in slots:
-            self._account(per, value).add(end, amount)
+    def restore(self, slots: Iterable[tuple[str, str, int, int]]) -> None:
+        """What was written down: per, value, the slot's end and the amount, those of an account together. The least
+        recently charged account is first then, as it was."""
+        accounts: dict[tuple[str, str], _Account] = {}
+        last: list[tuple[int, str, str]] = []
+        for scope, rows in groupby(slots, itemgetter(0, 1)):
+            account = accounts[scope] = _Account()
+            account.slots = {end: amount for _, _, end, amount in rows}
+            last.append((max(account.slots), *scope))
+        for _, per, value in sorted(last):
+            self._books.setdefault(per, OrderedDict())[value] = accounts[per, value]
 
     @property
     def changed(self) -> bool:

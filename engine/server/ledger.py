@@ -24,7 +24,7 @@ from engine.core.cost import nanos, usd_of
 from engine.core.decision import Decision, Result
 from engine.core.errors import BudgetError, Fault
 from engine.core.policy import Budget, Inputs, Policy
-from engine.routing.budgets import Changes, Hold, Ledger, Scope, Slot, scopes_of, value_of
+from engine.routing.budgets import Changes, Hold, Ledger, Scope, scopes_of, value_of
 from engine.server.journal import Journal, JournalError
 from engine.server.log import Logger
 from engine.snapshot import Snapshot
@@ -52,7 +52,7 @@ CLEAR = "DELETE FROM spent WHERE per = ? AND value = ? AND until = ? AND nanos =
 FORGET = "DELETE FROM spent WHERE until < ?"
 MAKE = "INSERT OR REPLACE INTO reserved VALUES (?, ?, ?, ?)"
 END = "DELETE FROM reserved WHERE decision = ?"
-SLOTS = "SELECT per, value, until, nanos FROM spent ORDER BY until"
+SLOTS = "SELECT per, value, until, nanos FROM spent ORDER BY per, value, until"
 OPEN = (
     "SELECT reserved.decision, reserved.at, nanos, scopes, cost_usd, coalesce(wasted_usd, 0)"
     " FROM reserved LEFT JOIN results ON results.decision = reserved.decision"
@@ -265,13 +265,12 @@ def _tidy(connection: Connection, forget_before: int) -> None:
 
 def _read(
     connection: Connection,
-) -> tuple[list[tuple[Slot, int]], list[tuple[str, Hold, int | None]]]:
+) -> tuple[list[tuple[str, str, int, int]], list[tuple[str, Hold, int | None]]]:
     """The slots, and what is open with what it came to, where that is known."""
     there = connection.execute("SELECT count(*) FROM sqlite_master WHERE name IN ('spent', 'reserved')")
     if there.fetchone()[0] < 2:
         return [], []
-    slots = [((per, value, until), amount) for per, value, until, amount in connection.execute(SLOTS)]
-    return slots, [_open(*row) for row in connection.execute(OPEN)]
+    return connection.execute(SLOTS).fetchall(), [_open(*row) for row in connection.execute(OPEN)]
 
 
 def _open(

@@ -196,6 +196,10 @@ class Rows:
         for id in changes.ended:
             del self.holds[id]
 
+    @property
+    def told(self) -> list[tuple[str, str, int, int]]:
+        return sorted((*slot, amount) for slot, amount in self.slots.items())
+
 
 def in_memory(books: Ledger) -> dict[Slot, int]:
     return {
@@ -272,11 +276,11 @@ def test_what_was_written_is_known_again_and_what_was_open_is_charged_in_full() 
     changes = books.take()
     rows.write(changes)
     again = ledger(HOUR)
-    again.restore(rows.slots.items())
+    again.restore(rows.told)
     assert again.forfeit("d9", changes.made["d9"]) == nanos(2.0)
     assert again.standing(HOUR, "core", NOON) == Standing(nanos(3.5), 0)
     told = ledger(HOUR)
-    told.restore(rows.slots.items())
+    told.restore(rows.told)
     assert told.forfeit("d9", changes.made["d9"], nanos(0.25)) == nanos(0.25)
     assert told.standing(HOUR, "core", NOON).spent == nanos(1.75)
     rows.write(again.take())

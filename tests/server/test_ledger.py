@@ -2,7 +2,12 @@
 
 import asyncio
 import json
+import os
+import random
+import signal
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
@@ -506,3 +511,76 @@ def test_an_engine_without_keys_tells_all_of_its_budgets(house: Any) -> None:
             assert ready["budgets"] == {"open": 0, "status": "ok"}
 
     run(play())
+
+
+# -- crashes
+
+CRASHING = """
+import asyncio, random, sys, time
+from engine.core.decision import Result
+from engine.core.reply import Usage
+from engine.server.journal import Journal
+from engine.server.ledger import Books
+from engine.snapshot import build
+
+LOCAL = (("identity.name", "local"),)
+
+async def main(path, seed, catalog, policy):
+    chance = random.Random(seed)
+    snapshot = build({"c.yaml": catalog, "p.yaml": policy})
+    journal = await Journal.open(path)
+    books = await Books.open(journal, snapshot, lambda *_, **__: None)
+    books.chore = asyncio.ensure_future(books.follow())
+
+    async def request(id):
+        books.ledger.reserve(id, LOCAL, 3_000, time.time())
+        await books.committed()
+        print("reserved", id, flush=True)
+        await asyncio.sleep(chance.uniform(0, 0.3))
+        print("ends", id, flush=True)
+        result = Result(id, time.time(), 200, "m", "e", 1, "end_turn", Usage(), 1e-6, 1.0, None)
+        books.settle(result, snapshot)
+        journal.record(result)
+
+    number = 0
+    while True:
+        for _ in range(10):
+            asyncio.ensure_future(request(f"s{seed}-{number}"))
+            number += 1
+        await asyncio.sleep(0.005)
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]))
+"""
+
+
+def test_a_killed_engine_forgets_nothing_that_was_spent(tmp_path: Path) -> None:
+    """Whatever was reserved and had not ended is charged in full, whatever had for what it came to, or in full."""
+    path, said = tmp_path / "j.db", tmp_path / "said"
+    for seed in range(3):
+        with said.open("ab") as out:
+            child = subprocess.Popen(
+                [sys.executable, "-c", CRASHING, str(path), str(seed), CATALOG, HEAD + STOP % 1000],
+                stdout=out,
+                env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+            )
+            size = said.stat().st_size
+            deadline = time.monotonic() + 20
+            while said.stat().st_size < size + 10_000 and time.monotonic() < deadline:
+                time.sleep(0.01)
+            time.sleep(random.Random(seed).uniform(0.0, 0.4))
+            os.kill(child.pid, signal.SIGKILL)
+            child.wait()
+    lines = [line.split() for line in said.read_text().splitlines() if line.count(" ") == 1]
+    reserved = {id for kind, id in lines if kind == "reserved"}
+    ends = {id for kind, id in lines if kind == "ends"}
+    assert len(reserved) > 500
+    assert len(reserved - ends) > 10
+
+    async def check() -> None:
+        async with opened(path) as books:
+            total = spent(books)
+        assert total >= 3_000 * len(reserved - ends) + 1_000 * len(ends)
+        async with opened(path) as books:
+            assert spent(books) == total, "once"
+
+    run(check())
