@@ -33,6 +33,7 @@ from engine.turn import Facts
 COMMIT_SECONDS = 0.2
 PATIENCE_SECONDS = 2.0  # how long a request waits for its reservation to be committed
 KEPT_MILLISECONDS = 31 * 86_400_000  # slots of what nobody follows any more
+LONGEST_RETRY_SECONDS = 60.0
 MOST_REACHED = 10_000
 MOST_TOLD = 1_000
 
@@ -238,6 +239,13 @@ class Books:
         if not self._failing:
             self._failing = True
             self._log("budgets", level="warning", journal=f"what is spent is in memory alone: {why}")
+
+
+def retry_advice(fault: Fault) -> list[tuple[bytes, bytes]]:
+    """For clients that ask again by themselves, as Anthropic's and OpenAI's libraries do: not where room takes longer
+    than they would wait."""
+    wait = fault.retry_after_seconds
+    return [] if wait is not None and wait <= LONGEST_RETRY_SECONDS else [(b"x-should-retry", b"false")]
 
 
 def write(connection: Connection, changes: Changes) -> None:

@@ -18,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 from engine import turn
 from engine.core.cost import cost_usd
 from engine.core.decision import Attempt, AttemptEnd, AttemptRecord, Failed, Result
-from engine.core.errors import MALFORMED, Fault, WeaveError
+from engine.core.errors import MALFORMED, BudgetError, Fault, WeaveError
 from engine.core.reply import Usage
 from engine.protocols.shape import Protocol
 from engine.routing.ways import RequestWays
@@ -28,6 +28,7 @@ from engine.server.attempt import Dispatch
 from engine.server.credentials import SPENT
 from engine.server.engine import Decided, Engine, conclude, decide, remember
 from engine.server.identity import identify, key_in_query
+from engine.server.ledger import retry_advice
 from engine.server.log import Logger, where
 from engine.server.receiving import GoneError, Watcher, header_map, read_body
 from engine.server.tasks import finish
@@ -75,6 +76,8 @@ class Relay:
                 kind=error.fault.kind,
                 message=error.fault.message,
             )
+            if isinstance(error, BudgetError):
+                answer.headers += retry_advice(error.fault)
             await answer.fail(error.fault)
         except Exception as error:
             engine.metrics.refused(self._protocol.name, 500)

@@ -346,6 +346,7 @@ def test_a_refusal_is_told_in_the_clients_protocol_and_nothing_is_called(house: 
                 in error["message"]
             )
             assert "ask for fewer tokens" in error["message"]
+            assert reply.headers["x-should-retry"] == "false"
             chat = await at.chat("hi", max_tokens=400)
             assert (chat.status_code, chat.json()["error"]["code"]) == (429, "rate_limit_exceeded")
             assert not at.simulator.received
@@ -361,10 +362,12 @@ def test_room_that_comes_back_is_told_in_seconds(house: Any) -> None:
             at.engine.books.ledger.reserve("earlier", LOCAL, nanos(0.05), time.time())
             under_way = await at.ask("hi")
             assert under_way.headers["retry-after"] == "1"
+            assert "x-should-retry" not in under_way.headers
             assert "once requests under way have ended" in under_way.json()["error"]["message"]
             at.engine.books.ledger.settle("earlier", nanos(0.05), time.time())
             reply = await at.ask("hi")
             assert 3_590 <= int(reply.headers["retry-after"]) <= 3_660
+            assert reply.headers["x-should-retry"] == "false"
             assert "there is room in 6" in reply.json()["error"]["message"]
 
     run(play())
