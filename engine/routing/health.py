@@ -50,8 +50,9 @@ RETURNING_SHARE = 0.1  # of calls, at first
 MOST_COUNTED = 1_000  # calls a window keeps for each way; no policy may ask for more failures
 MOST_WAYS = 10_000
 
-# The breaker of an endpoint's address.
-SHARED = Breaker(failures=1, cooldown_seconds=UNREACHABLE_COOLDOWN_SECONDS)
+# The breaker of an endpoint's address. One that answers again is soon used by all: it was away, not overburdened, and
+# where it is the only way, every call that is kept from it fails.
+SHARED = Breaker(failures=1, cooldown_seconds=UNREACHABLE_COOLDOWN_SECONDS, window_seconds=2.0)
 
 
 @dataclass(frozen=True, slots=True)

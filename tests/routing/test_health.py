@@ -204,6 +204,15 @@ def test_an_address_that_stays_silent_is_tried_less_and_less_often() -> None:
     assert waits == [1.0, 2.0, 4.0, 8.0]
 
 
+def test_an_address_that_answers_again_is_used_by_all_within_two_seconds() -> None:
+    health = Health()
+    for at, end in ((0.0, fault("connection")), (1.0, None)):
+        probes = health.began(HERE, at)
+        health.ended(HERE, end, 0.1, RULES, at, reached=end is None, probes=probes)
+    assert [each.state for each in health.conditions(1.0)] == ["returning"]
+    assert health.conditions(3.0) == []
+
+
 def test_a_connection_lost_in_the_middle_of_an_answer_is_one_failure_of_the_model() -> None:
     health = Health()
     call(health, 0.0, fault("connection"))

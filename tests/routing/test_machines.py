@@ -24,7 +24,9 @@ MODEL = Model("opus", "frontier", 1, 1, frozenset(), Price(0, 0, 0, 0), BINDINGS
 
 LONGEST_COOLDOWN = 600.0
 USUAL_PAUSE = 5.0
-ADDRESS = Breaker(failures=1, cooldown_seconds=1.0)  # the breaker of an endpoint's address
+ADDRESS = Breaker(
+    failures=1, cooldown_seconds=1.0, window_seconds=2.0
+)  # the breaker of an endpoint's address
 
 
 @dataclass(eq=False)
