@@ -120,7 +120,7 @@ def _trouble(chance: Random) -> tuple[str, int]:
     status = chance.choice(STATUSES)
     match kind:
         case "status":
-            wait = "" if status != 429 or chance.random() < 0.1 else " retry_after=1"
+            wait = "" if status != 429 or chance.random() < 0.02 else " retry_after=1"
             return f"status={status}{wait}", status
         case "html":
             return "html_502", 502
@@ -150,9 +150,11 @@ class Moment:
 def moment(course: Course, second: int) -> Moment:
     """`dies` names a provider whose socket is closed for this second and perhaps the next ones."""
     chance = Random(f"{course.seed}/second/{second}")
-    period = Random(f"{course.seed}/period/{second // 3}")
+    period = Random(f"{course.seed}/period/{second // 5}")
+    name, first = period.choice(PROVIDERS), period.randrange(4)
+    dead = course.deaths and period.random() < 0.7 and first <= second % 5 <= first + 1
     return Moment(
         policy=chance.getrandbits(32),
-        dies=period.choice(PROVIDERS) if course.deaths and period.random() < 0.5 else "",
+        dies=name if dead else "",
         storm=chance.choice(PROVIDERS) if chance.random() < 0.15 else "",
     )

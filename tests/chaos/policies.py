@@ -139,7 +139,13 @@ def _budgets(chance: Random) -> list[dict[str, Any]]:
     return [
         {"name": "books", "per": "identity.team", "usd": 100_000, "window": "24h", "over": {"use": "small"}},
         {"name": "team", "per": "identity.team", "usd": usd, "window": "10s", "over": {"reject": 429}},
-        {"name": "person", "per": "identity.name", "usd": usd / 6, "window": "10s", "over": {"use": "haiku"}},
+        {
+            "name": "person",
+            "per": "identity.name",
+            "usd": usd / 6,
+            "window": "10s",
+            "over": {"use": chance.choice(("haiku", "deepseek"))},
+        },
         {"name": "session", "per": "session", "usd": 0.02, "window": "1h", "over": {"use": "deepseek"}},
     ]
 
