@@ -199,10 +199,12 @@ def _with_remedy(
     return UnservableError(replace(error.fault, message=f"{error.fault.message}; {told}"))
 
 
-def attempts(decision: Decision, snapshot: Snapshot, now: float, ways: Ways = ALL_WELL) -> Attempts:
+def attempts(
+    decision: Decision, snapshot: Snapshot, now: float, ways: Ways = ALL_WELL, chance: float = 0.5
+) -> Attempts:
     rules = snapshot.policy.failover
     hold = Hold(decision.held, decision.held_fast)
-    return failover(decision.targets, snapshot.catalog, rules, decision.attempts, now, ways, hold)
+    return failover(decision.targets, snapshot.catalog, rules, decision.attempts, now, ways, hold, chance)
 
 
 def lessons(

@@ -392,9 +392,9 @@ def targets_of(decision: Decision, snapshot: Snapshot) -> list[str]:
     try:
         attempt = next(attempts)
         while True:
-            if isinstance(attempt, Attempt):
-                tried.append(attempt.endpoint.name)
-            attempt = attempts.send((Failed(Fault("overloaded", "busy", origin="provider")), 1.0))
+            assert isinstance(attempt, Attempt)
+            tried.append(attempt.endpoint.name)
+            attempt = attempts.send((Failed(Fault("timeout", "silent", origin="provider")), 1.0))
     except StopIteration:
         return tried
 

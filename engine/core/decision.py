@@ -41,6 +41,8 @@ class Step:
         "cap",
         "canary",
         "shadow",
+        "switching",
+        "reuse",
         "budget",
     ]
     name: str
@@ -90,6 +92,7 @@ class Decision:
     step: int = 0  # which of its steps, from 0
     effort: str = ""
     propensity: float = 1.0  # the chance this choice had, for learning from it later
+    reused_from: str = ""  # the decision whose verdict was used again
     attempts: int = 1  # how many calls failover may make
     held: tuple[
         str, ...
@@ -114,15 +117,20 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One call of one provider, about to be made. `number` counts from 1. It is to begin after `delay_seconds`, and
-    from then on `left_seconds` are left of the deadline."""
+    """One call of one provider, about to be made. `number` counts from 1; `left_seconds` are left of the deadline."""
 
     number: int
     model: Model
     binding: Binding
     endpoint: Endpoint
-    delay_seconds: float = 0.0
     left_seconds: float = math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """Nothing is called for so long, because nobody can serve who may in a moment."""
+
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)

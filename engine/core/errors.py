@@ -27,6 +27,7 @@ FaultKind = Literal[
     "not_found",  # 404
     "request_too_large",  # 413
     "context_exceeded",  # 400, of its own kind because a larger model would do
+    "incapable",  # 400, of its own kind because an abler model would do
     "rate_limit",  # 429
     "server_error",  # 5xx
     "overloaded",  # 529 and 503
@@ -42,6 +43,7 @@ STATUS: dict[FaultKind, int] = {
     "not_found": 404,
     "request_too_large": 413,
     "context_exceeded": 400,
+    "incapable": 400,
     "rate_limit": 429,
     "server_error": 500,
     "overloaded": 529,

@@ -6,8 +6,10 @@ A provider's word for an error is trusted before its status where it is a code o
 common.
 """
 
+import math
 import re
 from collections.abc import Mapping
+from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -27,7 +29,24 @@ _BY_STATUS: dict[int, FaultKind] = {
     504: "timeout",
     529: "overloaded",
 }
+_LATER_THAN_SPANS = 1e8  # seconds; what is larger is no span, but a moment since the epoch
 _DETAIL = 2000  # characters of a provider's own words that the log keeps
+_TRY_AGAIN = re.compile(
+    r"(?:try again|retry) (?:in|after) ((?:\d+(?:\.\d+)? ?(?:ms|[hms])[a-z]* ?)+)", re.IGNORECASE
+)
+_SPAN = re.compile(r"(\d+(?:\.\d+)?) ?(ms|[dhms])")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+
+# How vendors say that a model cannot do what a request needs, and what that may be. Both have to be said: that a
+# parameter is not supported is the client's business.
+_UNABLE = (
+    "does not support", "doesn't support", "do not support", "not supported by this model", "not supported with this",
+    "not supported for this model", "not enabled for", "is not a multimodal model", "requires --enable",
+)  # fmt: skip
+_ABILITIES = (
+    "image", "vision", "multimodal", "audio", "video", "document", "pdf", "file", "tool", "function call", "thinking",
+    "reasoning", "json_schema", "structured output", "response_format",
+)  # fmt: skip
 _TITLE = re.compile(r"<title[^>]*>\s*([^<]{1,200}?)\s*</title>", re.IGNORECASE)
 
 
@@ -41,7 +60,7 @@ def read_fault(names: WireMap, status: int, headers: Mapping[str, str], body: by
     if isinstance(parsed, list) and parsed:
         parsed = parsed[0]
     error = parsed.get("error", parsed) if isinstance(parsed, dict) else {"message": _plain(status, text)}
-    return _fault(names, error, status, retry_after(headers), text[:_DETAIL])
+    return _fault(names, error, status, wait_of(headers), text[:_DETAIL])
 
 
 def fault_in_stream(names: WireMap, error: Any) -> Fault:
@@ -61,6 +80,10 @@ def _fault(names: WireMap, error: Any, status: int, wait: float | None, detail: 
         names, message
     ):
         kind = "context_exceeded"
+    elif kind == "invalid_request" and _tells_of_inability(message):
+        kind = "incapable"
+    if wait is None and kind in ("rate_limit", "overloaded"):
+        wait = _wait_told(fields, message)
     if status and not 400 <= status < 600:
         status = 502  # providers answer with redirects, and with statuses that do not exist; neither is for a client
     word = str(code if isinstance(code, str) and code else kind_word or code or "")
@@ -82,6 +105,20 @@ def _tells_of_full_context(names: WireMap, message: str) -> bool:
     return any(phrase in text for phrase in names.context_phrases)
 
 
+def _tells_of_inability(message: str) -> bool:
+    text = message.lower()
+    return any(phrase in text for phrase in _UNABLE) and any(word in text for word in _ABILITIES)
+
+
+def _wait_told(error: Mapping[str, Any], message: str) -> float | None:
+    """How long to wait, as the error's body says it: OpenAI's subscriptions in a field, others in a sentence."""
+    told = error.get("resets_in_seconds")
+    if isinstance(told, int | float) and 0 <= told < math.inf:
+        return float(told)
+    found = _TRY_AGAIN.search(message)
+    return span(found[1]) if found else None
+
+
 def _plain(status: int, text: str) -> str:
     """What to say of an error that is no JSON: a page's title, or short text as it is."""
     title = _TITLE.search(text)
@@ -101,6 +138,68 @@ def _as_text(value: Any) -> str:
         return str(value)
 
 
+def wait_of(headers: Mapping[str, str]) -> float | None:
+    """How long to wait, in seconds: what the vendor says outright, else until the last of its used-up limits is there
+    again. Limits of which something is left say nothing: they refill long before they are whole."""
+    told = retry_after(headers)
+    if told is not None:
+        return told
+    waits = [_reset(headers, name) for name in headers if _is_used_up(headers, name)]
+    return max((wait for wait in waits if wait is not None), default=None)
+
+
+def _is_used_up(headers: Mapping[str, str], name: str) -> bool:
+    """Whether a header tells when a limit resets of which nothing is left. Beside it there is one of the same name
+    that says what remains; Anthropic's subscriptions have a status instead."""
+    if "ratelimit" not in name or "reset" not in name:
+        return False
+    if headers.get(name.replace("reset", "status"), "").strip().lower() == "rejected":
+        return True
+    remaining = headers.get(name.replace("reset", "remaining"), "").strip()
+    return remaining != "" and not remaining.strip("0.")
+
+
+def _reset(headers: Mapping[str, str], name: str) -> float | None:
+    """Vendors write it as a span (`6m0s`), in seconds, as a date, or in seconds or milliseconds since the epoch; a
+    moment counts from the reply's own `date`."""
+    value = headers[name].strip()
+    try:
+        number = float(value)
+    except ValueError:
+        return (
+            span(value)
+            if value[-1:].isalpha() and value[:1].isdigit() and "T" not in value
+            else _until(value, headers)
+        )
+    if not 0 <= number < math.inf:
+        return None
+    if number < _LATER_THAN_SPANS:
+        return number
+    now = _moment(headers.get("date", ""))
+    return None if now is None else max(0.0, (number / 1000.0 if number > 1e11 else number) - now)
+
+
+def _until(value: str, headers: Mapping[str, str]) -> float | None:
+    then, now = _moment(value), _moment(headers.get("date", ""))
+    return None if then is None or now is None else max(0.0, then - now)
+
+
+def _moment(text: str) -> float | None:
+    """Seconds since the epoch, of a date as HTTP or as RFC 3339 writes it."""
+    try:
+        if "T" in text and text[:1].isdigit():
+            return datetime.fromisoformat(text).timestamp()
+        return parsedate_to_datetime(text).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None
+
+
+def span(text: str) -> float | None:
+    """Seconds, as in `1h2m`, `6m0s`, `7.66s` and `120ms`."""
+    found = _SPAN.findall(text)
+    return sum(float(number) * _SECONDS[unit] for number, unit in found) if found else None
+
+
 def retry_after(headers: Mapping[str, str]) -> float | None:
     """How long to wait, in seconds: from `retry-after-ms`, or from `retry-after` as seconds or as a date.
 
@@ -114,8 +213,4 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
             continue
         if 0 <= seconds < float("inf"):
             return seconds
-    try:
-        until = parsedate_to_datetime(headers.get("retry-after", ""))
-        return max(0.0, (until - parsedate_to_datetime(headers.get("date", ""))).total_seconds())
-    except (ValueError, TypeError):
-        return None
+    return _until(headers.get("retry-after", ""), headers)

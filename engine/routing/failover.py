@@ -1,26 +1,42 @@
 """What is tried, in which order, and when to give up: a generator that yields attempts and is sent their ends.
 
     attempts = failover(targets, catalog, rules, now)
-    attempt = next(attempts)
-    while attempt:  attempt = attempts.send((how it ended, the time))     # StopIteration.value is the fault to show
+    step = next(attempts)
+    while step:  step = attempts.send((how the attempt ended, the time))     # StopIteration.value is the fault to show
 
 It performs nothing, so the same logic serves the server, the tests and a replay. Content decides: an attempt
 that failed after the client saw content is final, whatever the rules say.
 
-A way to a model that is ill or paused (`engine/routing/health.py`) is passed over, as if it were not there. Where no
-way is left, nothing is called, and the client is told when one may be tried again.
+First every way is tried once, in order. A way to a model that is ill or paused (`engine/routing/health.py`) is passed
+over, as if it were not there; where no way is left, nothing is called, and the client is told when one may be tried
+again. What a fault says of the ways that are left:
 
-The client is shown the first fault, because it is about the model the decision chose; that the second choice
-could not be reached either is the operator's news, not the agent's. A wait the first fault asks for travels along.
-An attempt that came to nothing because the provider could not carry the request is no call: it does not count, and
-its fault is shown only where no other tells more.
+    connection, timeout, 5xx, 529   they may do better, where `retry_on` names it; so may this one, a moment later
+    429                             the same; this one once its limit is there again
+    a silent provider               they may; this one has cost the most already, and is not asked again
+    authentication                  the endpoint's key is no good: no other model is asked for there
+    billing, permission, 404        another endpoint or model may do; this one will not
+    a full context                  only a larger one will do
+    a capability that is missing    another model may have it
+    anything else of the client's   is told to it at once, as it is
+
+Where attempts are left when all ways have failed, those that may do better a moment later are tried again: after a
+pause that doubles each time, with some chance in it so that many clients do not come back together, and not before the
+provider said. A pause of more than LONGEST_PAUSE_SECONDS, or beyond the deadline, is the client's to make: it is told
+how long. That is how a quota of hours differs from a limit of seconds.
+
+The client is shown the fault of the model the decision chose; that the second choice could not be reached either is
+the operator's news, not the agent's. A wait this fault asks for travels along. An attempt that came to nothing because
+the provider could not carry the request is no call: it does not count, and its fault is shown only where no other
+tells more.
 """
 
+import math
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from engine.core.catalog import Binding, Catalog, Model
-from engine.core.decision import Attempt, AttemptEnd, Failed
+from engine.core.decision import Attempt, AttemptEnd, Failed, Pause
 from engine.core.errors import CANNOT_CARRY, Fault, FaultKind
 from engine.core.policy import Breaker, Failover
 from engine.core.ports import Ways
@@ -37,7 +53,17 @@ CAUSES: dict[FaultKind, str] = {
 # Faults of one provider's account or address. The client cannot mend them, so another provider is always tried.
 ELSEWHERE: frozenset[FaultKind] = frozenset({"authentication", "billing", "permission", "not_found"})
 
-Attempts = Generator[Attempt, tuple[AttemptEnd, float], Fault | None]
+# Faults that another model may not have, whoever's they are.
+ANOTHER_MODEL: frozenset[FaultKind] = frozenset({"context_exceeded", "incapable"})
+
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 10.0
+LOOK_AGAIN_SECONDS = 0.25  # at a way that is closed for as long as somebody else tries it
+LEAST_SECONDS = 0.25  # of the deadline that an attempt needs, to connect at least
+GOLDEN = 0.618033988749895  # its multiples, taken modulo one, are spread evenly from any beginning
+
+# A step, and what it is sent: how the attempt ended, or None behind a pause, and the time.
+Attempts = Generator[Attempt | Pause, tuple[AttemptEnd | None, float], Fault | None]
 
 
 class AllWell:
@@ -70,6 +96,89 @@ class Hold:
 FREE = Hold()
 
 
+@dataclass(slots=True)
+class _Course:
+    """One request's failover so far. `again` holds the ways that may do better a moment later, and from when."""
+
+    catalog: Catalog
+    rules: Failover
+    most: int
+    ways: Ways
+    deadline: float
+    chance: float
+    number: int = 0
+    chosen: Binding | None = None  # the way that was tried first
+    shown: Fault | None = None
+    unfit: Fault | None = None
+    needs_context_above: int = 0
+    refused: set[str] = field(default_factory=set)  # endpoints whose key is no good
+    closed: list[Attempt] = field(default_factory=list)
+    again: dict[tuple[str, Binding], tuple[Attempt, float]] = field(default_factory=dict)
+
+    def fits(self, attempt: Attempt) -> bool:
+        return (
+            attempt.model.context_tokens > self.needs_context_above
+            and attempt.endpoint.name not in self.refused
+        )
+
+    def admits(self, attempt: Attempt, now: float) -> bool:
+        return self.ways.admits(attempt.binding, self.rules.breaker, now)
+
+    def begin(self, attempt: Attempt, now: float) -> Attempt:
+        self.number += 1
+        return replace(attempt, number=self.number, left_seconds=self.deadline - now)
+
+    def is_over(self, attempt: Attempt, end: AttemptEnd | None, now: float) -> bool:
+        """What the end of an attempt means for the rest; whether there is none."""
+        if not isinstance(end, Failed):
+            self.shown = None
+            return True
+        fault = end.fault
+        if fault.code == CANNOT_CARRY:
+            self.unfit = self.unfit or fault
+            self.number -= 1
+            return False
+        if self.chosen is None or attempt.binding == self.chosen:
+            self.chosen, self.shown = attempt.binding, fault
+        if fault.kind == "context_exceeded":
+            self.needs_context_above = max(self.needs_context_above, attempt.model.context_tokens)
+        if fault.kind == "authentication":
+            self.refused.add(attempt.endpoint.name)
+        if may_recover(fault, self.rules):
+            self.wait_for(attempt, now + (fault.retry_after_seconds or 0.0) + self._pause())
+        else:
+            self.again.pop((attempt.model.name, attempt.binding), None)
+        return (
+            end.committed
+            or not worth_another(fault, self.rules)
+            or self.number >= self.most
+            or now + LEAST_SECONDS > self.deadline
+        )
+
+    def wait_for(self, attempt: Attempt, ready: float) -> None:
+        self.again[attempt.model.name, attempt.binding] = attempt, ready
+
+    def next_again(self, now: float) -> Attempt | Pause | None:
+        """The first way that may be tried again now, or how long to wait for one; None where that is too long."""
+        shortest = math.inf
+        for attempt, ready in self.again.values():
+            if not self.fits(attempt):
+                continue
+            wait = max(ready - now, self.ways.waits(attempt.binding, now))
+            if wait <= 0.0:
+                if self.admits(attempt, now):
+                    return attempt
+                wait = LOOK_AGAIN_SECONDS
+            shortest = min(shortest, wait)
+        if shortest > LONGEST_PAUSE_SECONDS or now + shortest + LEAST_SECONDS > self.deadline:
+            return None
+        return Pause(shortest)
+
+    def _pause(self) -> float:
+        longest = min(FIRST_PAUSE_SECONDS * 2.0 ** (self.number - 1), LONGEST_PAUSE_SECONDS)
+        return longest * (1.0 - 0.5 * ((self.chance + GOLDEN * self.number) % 1.0))
+
+
 def failover(
     targets: Sequence[str],
     catalog: Catalog,
@@ -78,35 +187,31 @@ def failover(
     now: float,
     ways: Ways = ALL_WELL,
     hold: Hold = FREE,
+    chance: float = 0.5,
 ) -> Attempts:
-    """Yields at most `most` attempts within the deadline; returns None once one served, else the fault to show."""
-    deadline = now + rules.deadline_seconds
-    first: Fault | None = None
-    unfit: Fault | None = None
-    needs_context_above = 0
-    number = 0
-    closed: list[Attempt] = []
+    """Yields at most `most` attempts within the deadline, and the pauses between them; returns None once one served,
+    else the fault to show. `chance` is in [0, 1)."""
+    course = _Course(catalog, rules, most, ways, now + rules.deadline_seconds, chance)
     for attempt in _in_order(targets, catalog, ways, now, hold):
-        if attempt.model.context_tokens <= needs_context_above:
+        if not course.fits(attempt):
             continue
-        if not ways.admits(attempt.binding, rules.breaker, now):
-            closed.append(attempt)
+        if not course.admits(attempt, now):
+            course.closed.append(attempt)
             continue
-        number += 1
-        end, now = yield Attempt(number, attempt.model, attempt.binding, attempt.endpoint)
-        if not isinstance(end, Failed):
-            return None
-        if end.fault.code == CANNOT_CARRY:
-            unfit = unfit or end.fault
-            number -= 1
+        end, now = yield course.begin(attempt, now)
+        if course.is_over(attempt, end, now):
+            return course.shown
+    for attempt in course.closed if course.again else ():
+        course.wait_for(attempt, now)
+    while (step := course.next_again(now)) is not None:
+        if isinstance(step, Pause):
+            _, now = yield step
             continue
-        first = first or end.fault
-        if end.committed or not worth_another(end.fault, rules) or number >= most or now >= deadline:
-            return first
-        if end.fault.kind == "context_exceeded":
-            needs_context_above = attempt.model.context_tokens
-    first = first or unfit
-    return first if first is not None or not closed else _all_closed(closed, ways, now)
+        end, now = yield course.begin(step, now)
+        if course.is_over(step, end, now):
+            return course.shown
+    shown = course.shown or course.unfit
+    return shown if shown is not None or not course.closed else _all_closed(course.closed, ways, now)
 
 
 def _all_closed(closed: Sequence[Attempt], ways: Ways, now: float) -> Fault:
@@ -121,9 +226,14 @@ def _all_closed(closed: Sequence[Attempt], ways: Ways, now: float) -> Fault:
 
 def worth_another(fault: Fault, rules: Failover) -> bool:
     """Whether a different provider or model might do better."""
-    if fault.kind == "context_exceeded" or (fault.origin == "provider" and fault.kind in ELSEWHERE):
+    if fault.kind in ANOTHER_MODEL or (fault.origin == "provider" and fault.kind in ELSEWHERE):
         return True
     return CAUSES.get(fault.kind) in rules.retry_on
+
+
+def may_recover(fault: Fault, rules: Failover) -> bool:
+    """Whether the same provider might do better a moment later. A status says that it is there; silence does not."""
+    return CAUSES.get(fault.kind) in rules.retry_on and (fault.kind != "timeout" or fault.status != 0)
 
 
 def _in_order(

@@ -5,6 +5,7 @@ land inside one. One timer per stream does it, not one per piece.
 """
 
 import asyncio
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,10 @@ Headers = list[tuple[bytes, bytes]]
 
 # What a provider asks a client to wait is passed on up to here.
 LONGEST_WAIT_SECONDS = 24 * 3600.0
+
+# Clients ask again after these, and one of them (Codex, after a 429) only where it is told when.
+RETRIED = (429, 503, 529)
+USUAL_WAIT_SECONDS = 5.0
 
 
 def header_value(text: str, most: int = 300) -> bytes:
@@ -55,8 +60,11 @@ class Answer:
         if self.started:
             await self.end(fault_frame(self._protocol, fault))
             return
-        if fault.retry_after_seconds is not None:
-            seconds = round(min(max(1.0, fault.retry_after_seconds), LONGEST_WAIT_SECONDS))
+        wait = fault.retry_after_seconds
+        if wait is None and fault.http_status in RETRIED:
+            wait = USUAL_WAIT_SECONDS
+        if wait is not None:
+            seconds = math.ceil(min(max(1.0, wait), LONGEST_WAIT_SECONDS))
             self.headers.append((b"retry-after", b"%d" % seconds))
         body = verbatim if verbatim is not None else wire.dumps(self._protocol.write_fault(fault))
         # Providers answer with redirects and with statuses that do not exist; neither is for the client.

@@ -14,7 +14,7 @@ from dataclasses import replace
 from engine import wire
 from engine.core.conversation import Loss
 from engine.core.decision import Attempt, AttemptEnd, Failed, Served
-from engine.core.errors import MALFORMED, Fault, LossError, UpstreamError, WeaveError
+from engine.core.errors import MALFORMED, Fault, FaultKind, LossError, UpstreamError, WeaveError
 from engine.core.reply import StopReason, Usage
 from engine.protocols.outbound import Outbound, outbound
 from engine.protocols.pipe import Pipe, Translation, pipe, told
@@ -42,6 +42,11 @@ MOST_REPLY_BYTES = 64 * 1024 * 1024
 
 # A provider that has told its whole stream gets this long to hang up, so that its connection can be used again.
 LINGER_SECONDS = 1.0
+
+# What a provider says of these is about the request, which is the client's.
+VERBATIM: frozenset[FaultKind] = frozenset(
+    {"invalid_request", "context_exceeded", "incapable", "request_too_large"}
+)
 
 SERVED = Served()
 
@@ -221,11 +226,7 @@ class Dispatch:
             return own_fault(fault, self.attempt.endpoint)
         if fault.kind in ("authentication", "billing", "permission"):
             return _account_trouble(fault, self.attempt)
-        if (
-            self.provider.is_read_by(self._protocol)
-            and fault.kind in ("invalid_request", "context_exceeded", "request_too_large")
-            and _is_object(body)
-        ):
+        if self.provider.is_read_by(self._protocol) and fault.kind in VERBATIM and _is_object(body):
             self.verbatim = body  # what the vendor says of its own protocol, nobody says better
         return fault
 

@@ -9,6 +9,7 @@ patient proxy sees life. From then on a failure is told inside the stream, and a
 """
 
 import asyncio
+import random
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,7 +18,7 @@ from starlette.types import Receive, Scope, Send
 
 from engine import turn
 from engine.core.cost import cost_usd
-from engine.core.decision import Attempt, AttemptEnd, AttemptRecord, Failed, Result
+from engine.core.decision import Attempt, AttemptEnd, AttemptRecord, Failed, Pause, Result
 from engine.core.errors import MALFORMED, BudgetError, Fault, WeaveError
 from engine.core.reply import Usage
 from engine.protocols.shape import Protocol
@@ -144,16 +145,23 @@ class Exchange:
     async def _serve(self) -> Fault | None:
         """Attempt after attempt until one serves; the fault to show where none did."""
         decided = self._decided
-        attempts = turn.attempts(decided.decision, decided.snapshot, time.monotonic(), self._ways)
+        chance = random.random()  # noqa: S311 - it spreads retries, and is no secret
+        attempts = turn.attempts(decided.decision, decided.snapshot, time.monotonic(), self._ways, chance)
         try:
-            attempt = next(attempts)
+            step = next(attempts)
             while True:
-                self._answer.headers = self._identifying_headers(attempt)
-                end = await self._attempted(attempt)
-                attempt = attempts.send((end, time.monotonic()))
+                end = await self._performed(step)
+                step = attempts.send((end, time.monotonic()))
         except StopIteration as stop:
             fault: Fault | None = stop.value
             return fault
+
+    async def _performed(self, step: Attempt | Pause) -> AttemptEnd | None:
+        if isinstance(step, Pause):
+            await asyncio.sleep(step.seconds)
+            return None
+        self._answer.headers = self._identifying_headers(step)
+        return await self._attempted(step)
 
     async def _attempted(self, attempt: Attempt) -> AttemptEnd:
         """One attempt from its beginning to its end, and what it says of the way it took."""

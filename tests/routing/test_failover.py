@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from engine.core.catalog import Binding, Catalog
-from engine.core.decision import AttemptEnd, Failed, Served
+from engine.core.decision import Attempt, AttemptEnd, Failed, Pause, Served
 from engine.core.errors import Fault, FaultKind, LossError
 from engine.core.policy import Breaker, Failover
 from engine.routing.failover import FREE, AllWell, Hold, failover
@@ -28,40 +28,147 @@ def transcript(
     attempts = failover(targets, catalog, rules, most, 0.0)
     tried: list[str] = []
     now = 0.0
+    coming = list(ends)
     try:
-        attempt = next(attempts)
-        for end in ends:
-            tried.append(f"{attempt.model.name}@{attempt.endpoint.name}")
+        step = next(attempts)
+        while True:
+            if isinstance(step, Pause):
+                now += step.seconds
+                step = attempts.send((None, now))
+                continue
+            if not coming:
+                raise AssertionError(f"wants another attempt after {tried}: {step}")
+            tried.append(f"{step.model.name}@{step.endpoint.name}")
             now += seconds_each
-            attempt = attempts.send((end, now))
+            step = attempts.send((coming.pop(0), now))
     except StopIteration as stop:
         return tried, stop.value
-    raise AssertionError(f"wants another attempt after {tried}: {attempt}")
 
 
 def test_an_attempt_that_serves_is_the_last(catalog: Catalog) -> None:
     assert transcript(catalog, ["opus", "sonnet"], [Served()]) == (["opus@one"], None)
 
 
-@pytest.mark.parametrize("kind", ["connection", "timeout", "rate_limit", "server_error", "overloaded"])
-def test_a_provider_in_trouble_is_followed_by_the_next_target(catalog: Catalog, kind: FaultKind) -> None:
-    # G69: 529 counts as overload
-    assert transcript(catalog, ["opus", "sonnet"], [Failed(fault(kind)), Served()]) == (
-        ["opus@one", "sonnet@one"],
-        None,
+ANYWHERE, HERE_AGAIN = (
+    ["opus@one", "opus@two", "sonnet@one"],
+    ["opus@one", "opus@two", "sonnet@one", "opus@one"],
+)
+
+# What a fault of the first way says of the others: which of them are tried, where all of them have it.
+BY_CAUSE: list[tuple[str, Fault, list[str]]] = [
+    ("refused connection", Fault("connection", "m", 0, "provider"), HERE_AGAIN),
+    ("silence", Fault("timeout", "m", 0, "provider"), ANYWHERE),  # nobody who was silent is asked again
+    ("408", Fault("timeout", "m", 408, "provider"), HERE_AGAIN),
+    ("429", Fault("rate_limit", "m", 429, "provider"), HERE_AGAIN),
+    ("429 for a second", Fault("rate_limit", "m", 429, "provider", "", 1.0), HERE_AGAIN),
+    ("429 for an hour", Fault("rate_limit", "m", 429, "provider", "", 3600.0), ANYWHERE),  # G79
+    ("500", Fault("server_error", "m", 500, "provider"), HERE_AGAIN),
+    ("503", Fault("overloaded", "m", 503, "provider"), HERE_AGAIN),
+    ("529", Fault("overloaded", "m", 529, "provider"), HERE_AGAIN),  # G69: it counts as overload
+    (
+        "401",
+        Fault("authentication", "m", 401, "provider"),
+        ["opus@one", "opus@two"],
+    ),  # the key is the endpoint's
+    ("402", Fault("billing", "m", 402, "provider"), ANYWHERE),
+    ("403", Fault("permission", "m", 403, "provider"), ANYWHERE),
+    ("404", Fault("not_found", "m", 404, "provider"), ANYWHERE),
+    ("a model nobody knows", Fault("not_found", "m", 404, "client"), ["opus@one"]),
+    ("400", Fault("invalid_request", "m", 400, "provider"), ["opus@one"]),
+    ("413", Fault("request_too_large", "m", 413, "provider"), ["opus@one"]),
+    ("a full context", Fault("context_exceeded", "m", 400, "provider"), ["opus@one", "gpt@two"]),
+    ("no images", Fault("incapable", "m", 400, "provider"), [*ANYWHERE, "gpt@two"]),
+]
+
+
+@pytest.mark.parametrize(("fault", "tried"), [row[1:] for row in BY_CAUSE], ids=[row[0] for row in BY_CAUSE])
+def test_each_cause_has_its_own_consequence(catalog: Catalog, fault: Fault, tried: list[str]) -> None:
+    opus = replace(catalog.models["opus"], served_by=(Binding("one", "a", 2), Binding("two", "b", 1)))
+    gpt = replace(catalog.models["gpt"], served_by=(Binding("two", "c"),))
+    endpoints = {**catalog.endpoints, "two": replace(catalog.endpoints["one"], name="two")}
+    homes = Catalog(endpoints, {**catalog.models, "opus": opus, "gpt": gpt}, {})
+    targets = ["opus", "sonnet", "gpt"] if "gpt@two" in tried else ["opus", "sonnet"]
+    assert transcript(homes, targets, [Failed(fault)] * len(tried), most=4) == (tried, fault)
+
+
+def paused(
+    catalog: Catalog,
+    ends: Sequence[AttemptEnd],
+    chance: float = 0.0,
+    rules: Failover = RULES,
+    **closed: float,
+) -> list[float | str]:
+    """The course of attempts at one model, with the pauses between them."""
+    attempts = failover(
+        ["opus"], catalog, rules, 4, 0.0, Closed(**closed) if closed else AllWell(), chance=chance
     )
+    course: list[float | str] = []
+    now, coming = 0.0, list(ends)
+    try:
+        step = next(attempts)
+        while True:
+            if isinstance(step, Pause):
+                course.append(round(step.seconds, 3))
+                now += step.seconds
+                step = attempts.send((None, now))
+            else:
+                course.append(step.model.name)
+                step = attempts.send((coming.pop(0), now))
+    except StopIteration:
+        return course
 
 
-@pytest.mark.parametrize("kind", ["authentication", "billing", "permission", "not_found"])
-def test_an_account_s_trouble_is_tried_elsewhere(catalog: Catalog, kind: FaultKind) -> None:
-    tried, shown = transcript(catalog, ["opus", "sonnet"], [Failed(fault(kind)), Served()])
-    assert tried == ["opus@one", "sonnet@one"]
-    assert shown is None
+BUSY = Failed(Fault("overloaded", "busy", 529, "provider"))
 
 
-def test_a_client_s_own_mistake_is_told_at_once(catalog: Catalog) -> None:
-    wrong = fault("invalid_request", "max_tokens: required")
-    assert transcript(catalog, ["opus", "sonnet"], [Failed(wrong)]) == (["opus@one"], wrong)
+def test_the_only_way_is_tried_again_after_pauses_that_grow(catalog: Catalog) -> None:
+    course = paused(catalog, [BUSY, BUSY, BUSY, Served()])
+    assert course[::2] == ["opus"] * 4
+    pauses = [each for each in course[1::2] if isinstance(each, float)]
+    for pause, longest in zip(pauses, [0.5, 1.0, 2.0], strict=True):
+        assert longest / 2 < pause <= longest
+    assert pauses != [each for each in paused(catalog, [BUSY] * 4, chance=0.5) if isinstance(each, float)]
+
+
+def test_a_pause_is_as_long_as_the_provider_says_and_no_longer_than_a_client_would_wait(
+    catalog: Catalog,
+) -> None:
+    # G79
+    def limited(seconds: float) -> Failed:
+        return Failed(Fault("rate_limit", "later", 429, "provider", "", seconds))
+
+    (first, pause, second) = paused(catalog, [limited(4.0), Served()])
+    assert (first, second) == ("opus", "opus")
+    assert isinstance(pause, float)
+    assert 4.0 < pause <= 4.5
+    assert paused(catalog, [limited(60.0)]) == ["opus"]
+    assert paused(catalog, [limited(4.0)], rules=Failover(deadline_seconds=4.0)) == ["opus"]
+
+
+def test_a_way_that_closed_is_waited_for_no_shorter_than_it_is(catalog: Catalog) -> None:
+    attempts = failover(["opus", "sonnet"], catalog, RULES, 3, 0.0, Closed(opus=6.0))
+    step = next(attempts)
+    assert isinstance(step, Attempt)
+    assert step.model.name == "sonnet"
+    pause = attempts.send((Failed(Fault("rate_limit", "later", 429, "provider", "", 9.0)), 1.0))
+    assert pause == Pause(6.0)
+
+
+def test_a_limit_that_was_waited_for_in_vain_is_told_as_it_is_now(catalog: Catalog) -> None:
+    soon, late = (Fault("rate_limit", "later", 429, "provider", "", seconds) for seconds in (1.0, 600.0))
+    assert transcript(catalog, ["opus"], [Failed(soon), Failed(late)])[1] == late
+
+
+def test_an_attempt_knows_what_is_left_of_the_deadline_and_none_begins_without_time(catalog: Catalog) -> None:
+    attempts = failover(["opus", "gpt", "sonnet"], catalog, Failover(deadline_seconds=30.0), 9, 100.0)
+    step = next(attempts)
+    assert isinstance(step, Attempt)
+    assert step.left_seconds == 30.0
+    step = attempts.send((BUSY, 118.0))
+    assert isinstance(step, Attempt)
+    assert step.left_seconds == 12.0
+    with pytest.raises(StopIteration):
+        attempts.send((BUSY, 129.9))
 
 
 def test_after_content_nothing_else_is_tried(catalog: Catalog) -> None:
@@ -71,7 +178,7 @@ def test_after_content_nothing_else_is_tried(catalog: Catalog) -> None:
 
 def test_the_fault_shown_is_the_chosen_model_s(catalog: Catalog) -> None:
     first, second = fault("rate_limit", "the first"), fault("connection", "the second")
-    _, shown = transcript(catalog, ["opus", "sonnet"], [Failed(first), Failed(second)])
+    _, shown = transcript(catalog, ["opus", "sonnet"], [Failed(first), Failed(second)], most=2)
     assert shown == first
 
 
@@ -124,7 +231,9 @@ class Closed(AllWell):
 
 def test_a_closed_way_is_passed_over_and_costs_no_attempt(catalog: Catalog) -> None:
     attempts = failover(["opus", "gpt", "sonnet"], catalog, RULES, 2, 0.0, Closed(opus=9.0, gpt=9.0))
-    assert next(attempts).model.name == "sonnet"
+    step = next(attempts)
+    assert isinstance(step, Attempt)
+    assert step.model.name == "sonnet"
 
 
 def test_where_every_way_is_closed_nothing_is_called_and_the_client_is_told_when(catalog: Catalog) -> None:
@@ -152,7 +261,7 @@ def test_a_provider_that_could_not_carry_the_request_was_not_tried(catalog: Cata
     )
     assert transcript(catalog, ["opus", "sonnet"], [unfit, unfit])[1] == unfit.fault
     busy = fault("overloaded")
-    assert transcript(catalog, ["opus", "sonnet"], [unfit, Failed(busy)])[1] == busy
+    assert transcript(catalog, ["opus", "sonnet"], [unfit, Failed(busy)], most=1)[1] == busy
 
 
 def homes(catalog: Catalog, hold: Hold) -> list[str]:
@@ -165,8 +274,9 @@ def homes(catalog: Catalog, hold: Hold) -> list[str]:
     try:
         attempt = next(attempts)
         while True:
-            tried.append(f"{attempt.model.name}@{attempt.endpoint.name}")
-            attempt = attempts.send((Failed(fault("overloaded")), 1.0))
+            if isinstance(attempt, Attempt):
+                tried.append(f"{attempt.model.name}@{attempt.endpoint.name}")
+            attempt = attempts.send((Failed(fault("timeout")), 1.0))
     except StopIteration:
         return tried
 

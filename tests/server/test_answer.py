@@ -59,6 +59,24 @@ def test_a_fault_before_anything_is_an_http_error_in_the_clients_protocol(protoc
     assert recorder.messages[-1]["more_body"] is False
 
 
+@pytest.mark.parametrize(
+    ("fault", "seconds"),
+    [
+        (Fault("rate_limit", "slow down"), b"5"),  # Codex gives up after a 429 without it
+        (Fault("overloaded", "too much", 503), b"5"),
+        (Fault("overloaded", "too much"), b"5"),
+        (Fault("overloaded", "too much", retry_after_seconds=0.2), b"1"),
+        (Fault("rate_limit", "slow down", retry_after_seconds=1e9), b"86400"),
+        (Fault("server_error", "broken"), None),
+        (Fault("invalid_request", "no"), None),
+    ],
+)
+def test_who_may_ask_again_is_told_when(fault: Fault, seconds: bytes | None) -> None:
+    recorder = Recorder()
+    asyncio.run(Answer(recorder.send, OPENAI).fail(fault))
+    assert recorder.headers.get(b"retry-after") == seconds
+
+
 @pytest.mark.parametrize("protocol", [ANTHROPIC, OPENAI], ids=lambda protocol: protocol.name)
 def test_a_fault_in_a_stream_that_has_begun_is_its_last_event(protocol: Protocol) -> None:
     async def run() -> Recorder:
