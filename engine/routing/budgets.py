@@ -98,10 +98,11 @@ class Changes:
 class _Account:
     """What one value has spent. Times and windows are in milliseconds."""
 
-    __slots__ = ("_sums", "reserved", "slots")
+    __slots__ = ("_sums", "latest", "reserved", "slots")
 
     def __init__(self) -> None:
         self.slots: dict[int, int] = {}
+        self.latest = 0  # no slot ends later
         self.reserved = 0
         self._sums: dict[int, tuple[int, float]] = {}  # window -> what is in it, and until when that is so
 
@@ -115,7 +116,9 @@ class _Account:
 
     def add(self, end: int, amount: int) -> None:
         self.slots[end] = self.slots.get(end, 0) + amount
-        self._sums.clear()
+        self.latest = max(self.latest, end)
+        for window, (total, until) in self._sums.items():
+            self._sums[window] = total + amount, min(until, end + window)
 
     def remove(self, end: int) -> None:
         del self.slots[end]
@@ -230,7 +233,8 @@ class Ledger:
         for scope, rows in groupby(slots, itemgetter(0, 1)):
             account = accounts[scope] = _Account()
             account.slots = {end: amount for _, _, end, amount in rows}
-            last.append((max(account.slots), *scope))
+            account.latest = max(account.slots)
+            last.append((account.latest, *scope))
         for _, per, value in sorted(last):
             self._books.setdefault(per, OrderedDict())[value] = accounts[per, value]
 
@@ -270,14 +274,19 @@ class Ledger:
             self._books[per].move_to_end(value)
             windows = self._windows.get(per, (HOUR,))
             end = _end_of_slot(now, windows[0])
-            late = [other for other in account.slots if other > end]
             account.add(end, amount)
             self._changes.add((per, value, end), amount)
-            for other in late:
-                self._move((per, value), account, other, end)
+            if account.latest > end:
+                self._bring_back((per, value), account, end)
             if len(account.slots) > SLOTS * (len(windows) + 1):
                 self._merge((per, value), account, windows, now)
             self._drop_first(per, windows[-1], now)
+
+    def _bring_back(self, scope: Scope, account: _Account, end: int) -> None:
+        """What is in the future, because the clock was, is in this slot now."""
+        for late in [other for other in account.slots if other > end]:
+            self._move(scope, account, late, end)
+        account.latest = end
 
     def _merge(self, scope: Scope, account: _Account, windows: Sequence[int], now: int) -> None:
         """Forget what no window counts, and put together what only longer ones do."""
