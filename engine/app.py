@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import math
 import signal
 import socket
 import time
@@ -17,6 +18,7 @@ from engine.routing.holding import MemoryLineages
 from engine.routing.pins import MemoryPins
 from engine.server.connection import Bounds, bounded
 from engine.server.door import Door
+from engine.server.doorstep import Doorstep
 from engine.server.engine import Engine
 from engine.server.identity import Keyring
 from engine.server.journal import Journal
@@ -47,15 +49,17 @@ async def running(
     environment: Mapping[str, str],
     log: Logger,
     load: Source | None = None,
+    first: Snapshot | None = None,
 ) -> AsyncIterator[Engine]:
     """An engine with its policies followed, its learners folded and its journal open, until the block ends.
 
-    `load` reads the policies anew; without it they come from `settings.policies`. Raises InvalidDocumentsError
+    `load` reads the policies anew; without it they come from `settings.policies`. `first` is what it read already, if
+    it has. Raises InvalidDocumentsError
     where they do not hold: an engine never starts on a bad set, it only keeps serving a good one. KeysError, for the
     same reason, where the file of keys is damaged.
     """
     load = load or load_from(settings.policies, settings.policy)
-    policies = Policies(await asyncio.to_thread(load))
+    policies = Policies(await asyncio.to_thread(load) if first is None else first)
     keyring = Keyring(settings.keys_file)
     trusted = trust(settings.ca_file)
     journal = await Journal.open(
@@ -64,7 +68,7 @@ async def running(
     upstream = Upstream(trusted)
     loops: list[asyncio.Task[None]] = []
     try:
-        learners = await Learners.from_journal(journal)
+        learners = await Learners.begin(journal)
 
         def prepare(snapshot: Snapshot) -> None:
             every = (policy.learners.values() for policy in snapshot.policies.values())
@@ -85,6 +89,7 @@ async def running(
         loops.append(asyncio.ensure_future(sweep(engine)))
         loops.append(asyncio.ensure_future(learners.follow()))
         yield engine
+        engine.knocks.stop()
         if engine.chores:
             await asyncio.wait(engine.chores, timeout=LAST_WORDS_SECONDS)
         await books.commit()
@@ -97,18 +102,22 @@ async def running(
 
 
 class Server(uvicorn.Server):
-    """uvicorn, telling the engine when it drains. Without `signals` it leaves the process's handlers alone."""
+    """uvicorn on a socket, from before there is an engine until after it has drained. Without `signals` it leaves the
+    process's handlers alone.
 
-    def __init__(self, engine: Engine, sock: socket.socket, signals: bool = True) -> None:
-        settings = engine.settings
+    Told to stop, it goes on listening while requests run, so that whoever comes is told to come back; told twice, it
+    stops at once."""
+
+    def __init__(self, settings: Settings, sock: socket.socket, signals: bool = True) -> None:
         bounds = Bounds(
             head_seconds=settings.head_seconds,
             unread_seconds=settings.unread_seconds,
             connections=settings.max_connections,
         )
+        self._doorstep = Doorstep()
         super().__init__(
             uvicorn.Config(
-                Door(routes(engine), engine),
+                self._doorstep,
                 log_config=None,
                 access_log=False,
                 lifespan="off",
@@ -121,9 +130,21 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=max(1, round(settings.drain_seconds)),
             )
         )
-        self._engine = engine
+        self._engine: Engine | None = None
         self._socket = sock
         self._signals = signals
+        self._drain_seconds = settings.drain_seconds
+        self._drained_by = math.inf
+
+    def open(self, engine: Engine) -> None:
+        """From now on requests are served."""
+        self._engine = engine
+        self._doorstep.open(engine, Door(routes(engine), engine))
+
+    @property
+    def url(self) -> str:
+        host, port = self._socket.getsockname()[:2]
+        return f"http://{host}:{port}"
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -134,17 +155,28 @@ class Server(uvicorn.Server):
         """Serve until a signal, or `should_exit`, says to stop; running requests end first."""
         await self.serve(sockets=[self._socket])
 
+    async def on_tick(self, counter: int) -> bool:
+        if self._engine is not None and self._engine.draining:
+            late = time.monotonic() >= self._drained_by
+            if late:
+                self.config.timeout_graceful_shutdown = 0
+            self.should_exit = self.should_exit or late or not self._engine.running
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         await super().shutdown(sockets)
+        for task in self.server_state.tasks if self.force_exit else ():  # otherwise uvicorn has done so
+            task.cancel()
         if self.server_state.tasks:  # told to stop, and still to write down how far they came
             await asyncio.wait(self.server_state.tasks, timeout=LAST_WORDS_SECONDS)
 
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+    def handle_exit(self, sig: int, _frame: FrameType | None) -> None:
+        if self._engine is None or self._engine.draining:
+            self.should_exit = self.force_exit = True
+            return
         self._engine.draining = True
+        self._drained_by = time.monotonic() + self._drain_seconds
         self._engine.log("draining", signal=signal.Signals(sig).name, running=self._engine.running)
-        super().handle_exit(sig, frame)
-        # uvicorn would raise the signal again once it has drained, and end the process before the journal is closed.
-        self._captured_signals.clear()
 
 
 def event_loop() -> asyncio.AbstractEventLoop:
@@ -160,10 +192,11 @@ def settle() -> None:
     """Tell the garbage collector that what is here now is here to stay.
 
     A request makes thousands of short-lived objects, and parsing its body makes most of them; without this each
-    collection would walk the policies, schemas and libraries too, tens of milliseconds at a time.
+    collection would walk the policies, schemas and libraries too, tens of milliseconds at a time. What of it is garbage
+    already stays too: to look for it takes longer than the few megabytes are worth.
     """
-    gc.collect()
     gc.freeze()
+    gc.enable()
     gc.set_threshold(GARBAGE_THRESHOLD, 20, 100)
 
 
@@ -187,7 +220,8 @@ def listen(host: str, port: int) -> socket.socket:
 async def serving(engine: Engine, host: str = "127.0.0.1", port: int = 0) -> AsyncIterator[str]:
     """The engine on a socket for as long as the block lasts, without touching signals; gives its URL."""
     sock = listen(host, port)
-    server = Server(engine, sock, signals=False)
+    server = Server(engine.settings, sock, signals=False)
+    server.open(engine)
     task = asyncio.ensure_future(server.serve(sockets=[sock]))
     try:
         while not server.started:

@@ -3,6 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parent.parent
 NAMES = ("anthropic_messages", "openai_chat", "openai_responses", "gemini")
 
@@ -16,3 +18,13 @@ def test_the_translation_benchmark_tells_both_rates_of_every_direction() -> None
     assert line["min_events_per_second"] == min(line["events_per_second"].values()) > 0
     assert line["min_mb_per_second"] == min(line["mb_per_second"].values()) > 0
     assert all(0 < share < 1 for share in line["json_share"].values())
+
+
+def test_the_restart_benchmark_tells_how_long_it_takes_with_much_and_with_nothing() -> None:
+    command = [sys.executable, "tests/benchmarks/restart.py", "--rows", "3000", "--pins", "300"]
+    command += ["--times", "1", "--json"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120).stdout
+    line = json.loads(told.splitlines()[-1])
+    assert 0 < line["alive_seconds"] <= line["restart_seconds"]
+    assert line["ratio"] == pytest.approx(line["restart_seconds"] / line["empty_seconds"], abs=0.01)
+    assert line["ratio"] < 2

@@ -4,8 +4,9 @@ Without a single provider key there is nothing to route to. Rather than fail eac
 from the simulator, and says so loudly: in the log, and in each answer's model name.
 """
 
+import asyncio
+import gc
 import ipaddress
-import socket
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -26,22 +27,40 @@ if TYPE_CHECKING:
 async def serve(settings: Settings, environment: Mapping[str, str]) -> int:
     """Raises OSError where the address is taken, InvalidDocumentsError where the policies do not hold, KeysError where
     the file of client keys does not, SettingsError where others could reach an engine that asks for no key."""
-    load = load_from(settings.policies, settings.policy)
-    without_key = not has_key(load().catalog, environment)
+    gc.disable()  # until the engine is there: what is read now is here to stay
     closed = bool(read_keys(settings.keys_file).by_id)
     sock = listen(settings.host, settings.port)
     log = to_standard_error(settings.log_json)
+    server = Server(settings, sock)
+    serving = asyncio.ensure_future(server.run_until_told())
     try:
         if not closed and not _is_loopback(sock.getsockname()[0]):
             raise SettingsError(_open_to_others(settings))
+        load = load_from(settings.policies, settings.policy)
+        first = await asyncio.to_thread(load)
+        without_key = not has_key(first.catalog, environment)
+        start = Start(settings, environment, log, server, serving)
         if settings.simulate or without_key:
-            await _simulated(settings, environment, log, sock, without_key)
+            await _simulated(start, load, first, without_key)
         else:
-            await _run(settings, environment, log, sock, load)
+            await _run(start, load, first)
     finally:
+        server.should_exit = True
+        await serving
         sock.close()
         log.close()
     return 0
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What an engine is started with. The server listens already; `serving` ends when it was told to stop."""
+
+    settings: Settings
+    environment: Mapping[str, str]
+    log: Log
+    server: Server
+    serving: "asyncio.Future[None]"
 
 
 def _is_loopback(address: str) -> bool:
@@ -85,13 +104,13 @@ class Played(Source):
     simulator: "Simulator | None" = None
 
     def __call__(self) -> Snapshot:
-        return self._played(Source.__call__(self))
+        return self.on_stage(Source.__call__(self))
 
     def newer(self, serving: str) -> Snapshot | None:
         snapshot = Source.newer(self, serving)
-        return None if snapshot is None else self._played(snapshot)
+        return None if snapshot is None else self.on_stage(snapshot)
 
-    def _played(self, snapshot: Snapshot) -> Snapshot:
+    def on_stage(self, snapshot: Snapshot) -> Snapshot:
         assert self.simulator is not None
         return replace(snapshot, catalog=_on_stage(snapshot.catalog, self.simulator))
 
@@ -142,14 +161,14 @@ def _parts(model: Model, ids: Collection[str]) -> tuple[Binding, ...]:
     )
 
 
-async def _run(
-    settings: Settings, environment: Mapping[str, str], log: Log, sock: socket.socket, load: Source
-) -> None:
-    async with running(settings, environment, log, load) as engine:
-        host, port = sock.getsockname()[:2]
+async def _run(start: Start, load: Source, first: Snapshot) -> None:
+    settings, log = start.settings, start.log
+    async with running(settings, start.environment, log, load, first) as engine:
+        settle()
+        start.server.open(engine)
         log(
             "serving",
-            url=f"http://{host}:{port}",
+            url=start.server.url,
             policy=engine.policies.snapshot.policy.name,
             snapshot=engine.policies.snapshot.fingerprint,
             policies=str(settings.policies),
@@ -157,20 +176,16 @@ async def _run(
         )
         for problem in engine.policies.snapshot.problems:
             log("policy", level="warning", problem=str(problem))
-        settle()
-        await Server(engine, sock).run_until_told()
+        await start.serving
 
 
-async def _simulated(
-    settings: Settings, environment: Mapping[str, str], log: Log, sock: socket.socket, without_key: bool
-) -> None:
+async def _simulated(start: Start, own: Source, first: Snapshot, without_key: bool) -> None:
     from engine.simulator import Simulator
     from engine.simulator.models import MODELS
 
-    own = load_from(settings.policies, settings.policy)
-    simulator = await Simulator.start(models=(*cast(own().catalog), *MODELS))
+    simulator = await Simulator.start(models=(*cast(first.catalog), *MODELS))
     why = "no provider key is set" if without_key else "asked for with --simulate"
-    log(
+    start.log(
         "SIMULATED",
         level="warning",
         why=why,
@@ -180,6 +195,7 @@ async def _simulated(
         else None,
     )
     try:
-        await _run(settings, environment, log, sock, Played(own.read, own.policy, simulator))
+        played = Played(own.read, own.policy, simulator)
+        await _run(start, played, played.on_stage(first))
     finally:
         await simulator.stop()

@@ -1,7 +1,7 @@
 """The learning algorithms and the detection of drift, and the one door to river.
 
-Importing river loads numpy and scipy: up to a second, once. So it is imported when the first learner is prepared, which
-the server does before it takes requests, and not at all where no policy has a learner.
+Importing river loads numpy and scipy: a second or two, once. What is believed is read without it, unless one of river's
+own models believes it; so it is imported when such a learner is prepared, or aside, before the first lesson.
 
 River's ADWIN cannot be written down as data, so a watch keeps the values it saw and sees them again after a restart.
 That it is the same then is by construction: what it knows is always what the kept values say, for when there are too
@@ -36,10 +36,12 @@ class Watch:
     def __init__(self, values: Sequence[float] = (), missing: float = 0.0) -> None:
         self.values = list(values)
         self.missing = missing
-        self._adwin = _adwin(self.values)
+        self._adwin: Any = None  # made when it is needed, so that reading what was learned loads nothing
 
     def turned_worse(self, value: float) -> bool:
         """Whether, with this value, the mean is known to have fallen."""
+        if self._adwin is None:
+            self._adwin = _adwin(self.values)
         before = self._adwin.estimation
         self.values.append(value)
         self._adwin.update(value)
@@ -155,6 +157,10 @@ LEARNERS: Mapping[str, Callable[[], Estimator] | None] = {
 def prepare(algorithm: str) -> None:
     """Load what an algorithm needs."""
     make = LEARNERS[algorithm]
-    Watch()
     if make is not None:
         make()
+
+
+def warm() -> None:
+    """Load what learning from a lesson needs."""
+    _adwin(())

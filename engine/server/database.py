@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from engine.core.errors import Fault, WeaveError
-from engine.server.rows import LESSONS, TABLES, Table, event_of, events_of
+from engine.server.rows import LESSONS, TABLES, Row, Table, event_of
 
 VERSION = "1"
 MEMORY = ":memory:"
@@ -185,11 +185,11 @@ def select(
     return [event_of(table.of, columns, row) for row in connection.execute(query, (value,))]
 
 
-def select_keyed(connection: Connection, table: Table, where: str, value: Any) -> list[tuple[str, Any]]:
-    """Key and value of what is kept by key."""
-    columns = ("key", *table.fields)
-    query = f"SELECT {', '.join(columns)} FROM {table.name} WHERE {where}"  # noqa: S608 - names are ours
-    return events_of(table, connection.execute(query, (value,)).fetchall())
+def kept(connection: Connection, table: Table, most: int, by: str, above: float) -> dict[str, Row]:
+    """The rows of what is kept by key, as they lie there: by an index it would take three times as long."""
+    where = f"WHERE +{by} > ? LIMIT {most:d}"
+    query = f"SELECT {', '.join(table.columns)} FROM {table.name} {where}"  # noqa: S608 - names are ours
+    return {row[0]: row for row in connection.execute(query, (above,))}
 
 
 def first_of(events: Sequence[Any]) -> Any:

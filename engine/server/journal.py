@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from engine import wire
 from engine.core.decision import AttemptRecord, Decision, Lesson, Outcome, Result, Withdrawal
 from engine.server.clerk import Clerk, Entry
-from engine.server.database import Connection, JournalError, first_of, select, select_keyed
+from engine.server.database import Connection, JournalError, first_of, kept, select
 from engine.server.precedence import Settled, root, settle
 from engine.server.rows import (
     ATTEMPTS,
@@ -222,14 +222,11 @@ class Journal:
         where = "outcome = ? ORDER BY number"
         return await self.ask(lambda connection: select(connection, LESSONS, where, outcome))
 
-    async def newest(
-        self, table: Table, by: str, most: int, above: float = NEVER_BEFORE
-    ) -> list[tuple[str, Any]]:
-        """What is kept by key: the newest of it by this column, the newest last."""
-        where = f"{by} > ? ORDER BY {by} DESC LIMIT {most:d}"
-        found = await self.ask(lambda connection: select_keyed(connection, table, where, above))
-        found.reverse()
-        return found
+    async def kept(
+        self, table: Table, most: int, by: str = "at", above: float = NEVER_BEFORE
+    ) -> dict[str, Row]:
+        """What is kept by key, as rows: so many of those of which this column is above that."""
+        return await self.ask(lambda connection: kept(connection, table, most, by, above))
 
     async def rows(self, query: str, value: Any = None) -> list[Row]:
         """Of a query of one value over the tables above, for reports."""

@@ -1,7 +1,8 @@
 """What the engine has in mind of its sessions, kept in the journal too, so that a restart loses none of it: which
 model a session has, who sealed what is in a conversation, and which canaries were switched off.
 
-Memory is asked; the journal is written behind it, with the last moment's decisions, and read once, at the start.
+Memory is asked; the journal is written behind it, with the last moment's decisions, and read once, at the start: the
+rows of a hundred thousand sessions in a moment, of which those become objects whose session comes back.
 """
 
 import hashlib
@@ -13,7 +14,7 @@ from typing import Any
 from engine.core.lineage import Lineage, Lineages
 from engine.core.ports import Pin, PinStore
 from engine.server.journal import Journal
-from engine.server.rows import LINEAGES, PINS, STOPPED, Stopped
+from engine.server.rows import LINEAGES, PINS, STOPPED, Row, Stopped, of_kept
 
 MOST_PINS = 100_000
 MOST_LINEAGES = 200_000
@@ -23,25 +24,32 @@ LINEAGE_SECONDS = (
 )
 
 Now = Callable[[], float]
+Kept = dict[str, Row]
 
 
 class KeptPins:
-    """A PinStore in front of another one."""
+    """A PinStore in front of another one. What was kept before the start is a row until it is asked for."""
 
-    def __init__(self, pins: PinStore, journal: Journal) -> None:
+    def __init__(
+        self, pins: PinStore, journal: Journal, kept: Kept | None = None, began: float = 0.0
+    ) -> None:
         self._pins = pins
         self._journal = journal
+        self._kept = kept or {}
+        self._began = began
 
     @classmethod
     async def load(cls, pins: PinStore, journal: Journal, now: float) -> "KeptPins":
-        for key, pin in await journal.newest(PINS, "expires", MOST_PINS, above=now):
-            pins.put(key, _in_time(pin, now))
-        return cls(pins, journal)
+        return cls(pins, journal, await journal.kept(PINS, MOST_PINS, "expires", now), now)
 
     def get(self, key: str, now: float) -> Pin | None:
+        row = self._kept.pop(key, None)
+        if row is not None:
+            self._pins.put(key, _in_time(of_kept(PINS, row), self._began))
         return self._pins.get(key, now)
 
     def put(self, key: str, pin: Pin) -> None:
+        self._kept.pop(key, None)
         self._pins.put(key, pin)
         self._journal.keep(PINS, (key,), pin)
 
@@ -55,24 +63,28 @@ def _in_time(pin: Pin, now: float) -> Pin:
 class KeptLineages:
     """Lineages in front of another store of them. Most of them stay as they were from turn to turn."""
 
-    def __init__(self, lineages: Lineages, journal: Journal, now: Now = time.time) -> None:
+    def __init__(
+        self, lineages: Lineages, journal: Journal, kept: Kept | None = None, now: Now = time.time
+    ) -> None:
         self._lineages = lineages
         self._journal = journal
+        self._kept = kept or {}
         self._now = now
         self._began = now()
         self._written: dict[str, float] = {}  # in the last while
 
     @classmethod
     async def load(cls, lineages: Lineages, journal: Journal, now: Now = time.time) -> "KeptLineages":
-        for key, lineage in await journal.newest(LINEAGES, "at", MOST_LINEAGES):
-            lineages.put(key, lineage)
-        return cls(lineages, journal, now)
+        return cls(lineages, journal, await journal.kept(LINEAGES, MOST_LINEAGES), now)
 
     def get(self, key: str) -> Lineage | None:
+        row = self._kept.pop(key, None)
+        if row is not None:
+            self._lineages.put(key, of_kept(LINEAGES, row))
         return self._lineages.get(key)
 
     def put(self, key: str, lineage: Lineage) -> None:
-        known, now = self._lineages.get(key), self._now()
+        known, now = self.get(key), self._now()
         self._lineages.put(key, lineage)
         if not 0 <= now - self._began < LINEAGE_SECONDS:
             self._began, self._written = now, {}
@@ -91,7 +103,8 @@ class Stops:
 
     @classmethod
     async def load(cls, journal: Journal) -> "Stops":
-        return cls(journal, dict(await journal.newest(STOPPED, "at", MOST_STOPPED)))
+        kept = await journal.kept(STOPPED, MOST_STOPPED)
+        return cls(journal, {key: of_kept(STOPPED, row) for key, row in kept.items()})
 
     def why(self, about: Any) -> str:
         """Empty where none was."""

@@ -1,7 +1,8 @@
 """What the learners believe, kept beside the journal that it is a fold of.
 
-At the start the newest snapshot is read and the lessons after it are folded in; a snapshot this engine cannot read
-only makes the start slower. A new snapshot is taken every thousand lessons and when the engine stops.
+At the start the newest snapshot is read, and requests are served by it; the lessons after it are folded in aside, and
+so is everything where there is no snapshot that this engine can read. Nobody waits for that but who tells an outcome.
+A new snapshot is taken every few hundred lessons and when the engine stops.
 
 Where lessons are withdrawn that were folded in already, the state is folded anew from the last snapshot before them,
 aside, while requests are served by the old one.
@@ -17,12 +18,13 @@ from engine import wire
 from engine.core.decision import Lesson, Outcome, Withdrawal
 from engine.core.policy import Learner
 from engine.core.ports import Belief, Option, Task
+from engine.learning.models import warm
 from engine.learning.state import State
 from engine.server.journal import Journal, JournalError
 from engine.server.precedence import Settled
 from engine.server.withdrawals import NEVER, Withdrawn, first_touched, withdrawn
 
-LESSONS_A_SNAPSHOT = 1_000
+LESSONS_A_SNAPSHOT = 250
 LESSONS_A_MARK = 100
 MARKS_KEPT = 10
 LOOK_SECONDS = 0.5
@@ -39,16 +41,26 @@ class Learners:
         self._gone = Withdrawn()
         self._saved = 0
         self._looks = 0
+        self._behind = True  # nothing was folded in since the start
         self._recent: dict[int, bytes] = {}  # lessons -> the state that they came to, not long ago
         self._learning = asyncio.Lock()
         self._prepared: dict[str, Learner] = {}
 
     @classmethod
     async def from_journal(cls, journal: Journal) -> "Learners":
+        """With everything that the journal teaches."""
+        learners = await cls.begin(journal)
+        await learners.catch_up()
+        return learners
+
+    @classmethod
+    async def begin(cls, journal: Journal) -> "Learners":
+        """With what the newest snapshot holds; the first look takes in the rest."""
         learners = cls(journal)
         learners._withdrawals = await journal.withdrawals()
         learners._gone = withdrawn(learners._withdrawals)
-        await learners._fold_anew(NEVER)
+        learners._state = await learners._stored()
+        learners._saved = learners._state.lessons
         return learners
 
     @property
@@ -86,6 +98,10 @@ class Learners:
             if self._looks >= mine:
                 return
             self._looks += 1
+            if self._behind:
+                await self._fold_anew(NEVER)
+                self._behind = False
+                return
             lessons, withdrawals = await self._journal.taught(self._state.lessons, len(self._withdrawals))
             known = len(self._withdrawals)
             touched = self._withdraw(withdrawals) if withdrawals else NEVER
@@ -116,9 +132,9 @@ class Learners:
     async def follow(self) -> None:
         """Take in what other processes write to the journal (an import, a rollback), until cancelled."""
         while True:
-            await asyncio.sleep(LOOK_SECONDS)
             with suppress(JournalError):  # the journal tells of its troubles itself
                 await self.catch_up()
+            await asyncio.sleep(LOOK_SECONDS)
 
     def _remember(self) -> None:
         """Keep where we are now and then, so that what is withdrawn soon after it was told costs little."""
@@ -131,20 +147,30 @@ class Learners:
     async def _fold_anew(self, touched: int) -> None:
         """From the last point before that lesson."""
         self._recent = {lessons: text for lessons, text in self._recent.items() if lessons < touched}
-        state = State()
         if self._recent:
             state = State.from_json(wire.loads(self._recent[max(self._recent)]))
             self._saved = min(self._saved, state.lessons)
         else:
-            stored = await self._journal.load_learner_state()
-            if stored is not None:
-                with suppress(ValueError):
-                    state = State.from_json(stored[1])
+            state = await self._stored()
             self._saved = state.lessons
-        state.prepare(self._prepared.values())
         lessons = await self._journal.lessons(after=state.lessons)
-        await asyncio.to_thread(fold_standing, state, lessons, self._gone)
+        await asyncio.to_thread(self._fold, state, lessons)
         self._state = state
+
+    def _fold(self, state: State, lessons: Sequence[Lesson]) -> None:
+        """In a thread: what lessons are folded with takes a second or two to load, the first time."""
+        if self._prepared or lessons:
+            warm()
+        state.prepare(self._prepared.values())
+        fold_standing(state, lessons, self._gone)
+
+    async def _stored(self) -> State:
+        """The newest snapshot; nothing where there is none that this engine can read."""
+        stored = await self._journal.load_learner_state()
+        with suppress(ValueError):
+            if stored is not None:
+                return State.from_json(stored[1])
+        return State()
 
     def to_json(self) -> dict[str, Any]:
         """What they believe, as data: equal states are equal here."""

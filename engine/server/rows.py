@@ -165,15 +165,6 @@ def event_of(of: type, columns: Sequence[str], row: Row) -> Any:
     return of(**told)
 
 
-def events_of(table: Table, rows: Sequence[Row]) -> list[tuple[Any, Any]]:
-    """Of rows of all its columns with one in the lead: that one, and the event. Quick, where there are very many."""
-    read = [(at, READ[name]) for at, name in enumerate(table.fields) if name in READ]
-    of, names, events = table.of, table.fields, []
-    for lead, *cells in rows:
-        if None in cells:
-            events.append((lead, event_of(of, names, tuple(cells))))
-            continue
-        for at, cell_of in read:
-            cells[at] = cell_of(cells[at])
-        events.append((lead, of(*cells)))
-    return events
+def of_kept(table: Table, row: Row) -> Any:
+    """What a whole row of something that is kept by key holds."""
+    return event_of(table.of, table.fields, row[len(table.lead) :])

@@ -1,14 +1,16 @@
+import http.client
 import json
 import os
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from email.message import Message
 from pathlib import Path
@@ -143,19 +145,61 @@ def test_a_model_that_comes_with_a_reload_is_played_too(policies: Path, tmp_path
         assert served.ask("newest")[0]["x-weave-model"] == "newest"
 
 
-def test_a_stream_under_way_ends_before_the_process_does(tmp_path: Path) -> None:
+def streaming(served: Serving, seconds: float, received: list[bytes]) -> threading.Thread:
+    """A stream under way whose first token takes so long."""
+    text = f"[[sim: slow_first_token={seconds}]] [[sim: text=all of it]]"
+
+    def read() -> None:
+        with suppress(OSError, http.client.HTTPException):
+            received.append(served.ask("gpt", text, stream=True)[1])
+
+    reading = threading.Thread(target=read)
+    reading.start()
+    while not served.get("/ready")["running"]:
+        time.sleep(0.02)
+    return reading
+
+
+def test_a_stream_under_way_ends_before_the_process_does_and_who_comes_meanwhile_is_told_to_come_back(
+    tmp_path: Path,
+) -> None:
     with serving(POLICIES, tmp_path) as served:
-        text, received = "[[sim: slow_first_token=2]] [[sim: text=all of it]]", list[bytes]()
-        reading = threading.Thread(target=lambda: received.append(served.ask("gpt", text, stream=True)[1]))
-        reading.start()
-        while not served.get("/ready")["running"]:
-            time.sleep(0.02)
+        received: list[bytes] = []
+        reading = streaming(served, 2, received)
         served.process.send_signal(signal.SIGTERM)
         assert served.until("draining")["running"] == 1
+        assert served.get("/health")["status"] == "ok"
+        for path, status in (("/ready", 503), ("/v1/models", 503), ("/metrics", 200)):
+            with closing(
+                http.client.HTTPConnection(served.url.removeprefix("http://"), timeout=10)
+            ) as client:
+                client.request("GET", path)
+                reply = client.getresponse()
+                assert reply.status == status, path
+                if path == "/v1/models":
+                    assert reply.headers["retry-after"] == "2"
+                    assert reply.headers["connection"] == "close"
+                    assert b"shutting down" in reply.read()
         assert served.process.wait(timeout=30) == 0
         reading.join(10)
         assert received[0].rstrip().endswith(b"data: [DONE]")
         assert b"finish_reason" in received[0]
+
+
+def test_who_is_told_twice_to_stop_stops_at_once(tmp_path: Path) -> None:
+    with serving(POLICIES, tmp_path) as served:
+        received: list[bytes] = []
+        reading = streaming(served, 20, received)
+        served.process.send_signal(signal.SIGTERM)
+        served.until("draining")
+        began = time.monotonic()
+        served.process.send_signal(signal.SIGTERM)
+        assert served.process.wait(timeout=30) == 0
+        assert time.monotonic() - began < 8
+        assert served.until("result")["fault"] == "overloaded"
+        reading.join(10)
+    with closing(sqlite3.connect(tmp_path / "weave.db")) as journal:
+        assert journal.execute("SELECT count(*) FROM results").fetchone() == (1,)
 
 
 def test_policies_that_do_not_hold_are_told_with_their_places(policies: Path, tmp_path: Path) -> None:

@@ -26,8 +26,8 @@ ASKED = [
     ("SELECT * FROM outcomes WHERE subject = 's' OR (subject >= 's/' AND subject < 's0')", "outcomes"),
     ("SELECT * FROM lessons WHERE number > 5 ORDER BY number", "lessons"),
     ("SELECT coalesce(max(number), 0) FROM lessons", "lessons"),
-    ("SELECT * FROM pins WHERE expires > 5 ORDER BY expires DESC LIMIT 10", "pins"),
-    ("SELECT * FROM lineages ORDER BY at DESC LIMIT 10", "lineages"),
+    ("SELECT key FROM pins WHERE expires <= 5 ORDER BY expires LIMIT 10", "pins"),
+    ("SELECT key FROM lineages ORDER BY at LIMIT 10", "lineages"),
 ]
 
 

@@ -10,7 +10,7 @@ from engine.routing.holding import MemoryLineages
 from engine.routing.pins import MemoryPins
 from engine.server.journal import Journal
 from engine.server.keeping import LINEAGE_SECONDS, KeptLineages, KeptPins, Stops
-from engine.server.rows import LINEAGES, PINS
+from engine.server.rows import LINEAGES, PINS, of_kept
 
 T = TypeVar("T")
 
@@ -69,16 +69,6 @@ def test_a_pin_that_was_made_by_a_clock_that_was_ahead_holds_as_long_as_any(tmp_
     with_journal(tmp_path / "weave.db", use)
 
 
-def test_the_sessions_that_spoke_last_are_the_last_to_be_forgotten(tmp_path: Path) -> None:
-    async def use(journal: Journal) -> None:
-        for number in (3, 1, 2):
-            journal.keep(PINS, (f"s{number}",), Pin("opus", "r", 0.0, 1000.0 + number))
-        pins = await KeptPins.load(MemoryPins(most=2), journal, 0.0)
-        assert [pins.get(f"s{number}", 0.0) is not None for number in (1, 2, 3)] == [False, True, True]
-
-    with_journal(tmp_path / "weave.db", use)
-
-
 def test_who_sealed_a_conversation_is_known_after_a_restart(tmp_path: Path) -> None:
     path, lineage = tmp_path / "weave.db", Lineage("https://a#key", "opus", 4)
 
@@ -99,7 +89,7 @@ def test_a_lineage_that_stays_as_it_was_is_written_now_and_then(tmp_path: Path) 
     clock, lineage = [1000.0], Lineage("https://a#key", "opus")
 
     async def use(journal: Journal) -> None:
-        lineages = KeptLineages(MemoryLineages(), journal, lambda: clock[0])
+        lineages = KeptLineages(MemoryLineages(), journal, now=lambda: clock[0])
 
         async def written_at(wait: float) -> Any:
             clock[0] += wait
@@ -110,7 +100,7 @@ def test_a_lineage_that_stays_as_it_was_is_written_now_and_then(tmp_path: Path) 
         assert await written_at(60) == 1000.0
         assert await written_at(LINEAGE_SECONDS) == 1060.0 + LINEAGE_SECONDS
         lineages.put("k", Lineage("https://b#key", "gpt"))
-        assert (await journal.newest(LINEAGES, "at", 1))[0][1].model == "gpt"
+        assert of_kept(LINEAGES, (await journal.kept(LINEAGES, 1))["k"]).model == "gpt"
 
     with_journal(tmp_path / "weave.db", use)
 

@@ -1,5 +1,7 @@
 import asyncio
 import random
+import subprocess
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -13,6 +15,8 @@ from engine.server import learner as learner_module
 from engine.server.journal import Journal, JournalError
 from engine.server.learner import Learners, fold_standing
 from engine.server.withdrawals import withdrawn
+
+ROOT = Path(__file__).parents[2]
 
 LEARNER = Learner("picker", "beta", ("features.phase",), margin=0.1, min_samples=5)
 
@@ -60,6 +64,49 @@ def test_what_was_learned_is_there_again_after_a_restart(tmp_path: Path) -> None
 
     with_journal(tmp_path / "weave.db", first)
     with_journal(tmp_path / "weave.db", second)
+
+
+def test_an_engine_begins_with_the_snapshot_and_takes_in_the_rest_at_the_first_look(tmp_path: Path) -> None:
+    async def play(journal: Journal) -> None:
+        before = await Learners.from_journal(journal)
+        await before.take(*outcome(1))
+        await before.save()
+        await before.take(*outcome(2))
+        learners = await Learners.begin(journal)
+        assert learners.lessons == 2
+        await learners.take(*outcome(3))
+        assert learners.lessons == 6
+        assert learners.to_json() == (await Learners.from_journal(journal)).to_json()
+
+    with_journal(tmp_path / "weave.db", play)
+
+
+def test_beginning_loads_no_algorithm(tmp_path: Path) -> None:
+    """River takes a second or two to load, and whoever waits for a restart waits for that."""
+    path = str(tmp_path / "weave.db")
+
+    async def play(journal: Journal) -> None:
+        learners = await Learners.from_journal(journal)
+        await learners.take(*outcome(1))
+        await learners.save()
+
+    with_journal(Path(path), play)
+    script = f"""
+import asyncio, sys
+import engine.commands.serve
+from engine.core.policy import Learner
+from engine.server.journal import Journal
+from engine.server.learner import Learners
+async def begin():
+    journal = await Journal.open({path!r})
+    learners = await Learners.begin(journal)
+    learners.prepare([Learner("picker", "beta", ("features.phase",))])
+    assert learners.lessons == 2
+    await journal.close()
+asyncio.run(begin())
+assert not {{"river", "scipy", "numpy"}} & set(sys.modules)
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=60, cwd=ROOT)
 
 
 def test_a_snapshot_and_the_lessons_after_it_make_the_same_state(tmp_path: Path) -> None:
