@@ -264,3 +264,22 @@ def test_the_ledger_is_what_decisions_ask(shipped: Snapshot) -> None:
     books.reserve("d0", (("identity.team", "core"),), nanos(50.0), 1_000.0)
     decision = decide(shipped, DAY, spend=books)
     assert decision.source == "budget"
+
+
+THOUGHT = {"type": "thinking", "thinking": "hm", "signature": "c2ln"}
+LOOP = [
+    {"role": "user", "content": "Fix it."},
+    {"role": "assistant", "content": [THOUGHT, {"type": "tool_use", "id": "t", "name": "Edit", "input": {}}]},
+    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "ok"}]},
+]
+TOOL = {"name": "Edit", "description": "edit a file", "input_schema": {"type": "object"}}
+
+
+def test_what_hands_over_stays_where_sealed_data_can_be_read_and_says_so(shipped: Snapshot) -> None:
+    fields: dict[str, Any] = {"messages": LOOP, "tools": [TOOL]}
+    inside = decide(shipped, DAY, spend=Told(team_day=55), **fields)
+    assert (inside.model, inside.source, inside.held) == ("haiku", "budget", ("anthropic",))
+    away = decide(shipped, HOME, spend=Told(key_hour=10), **fields)
+    assert (away.model, away.source, away.held) == ("haiku", "budget", ("anthropic",))
+    assert "local cannot carry this request, haiku is the nearest that can" in away.reason
+    assert "messages[1].content[0] holds the provider" in away.reason

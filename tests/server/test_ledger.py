@@ -495,6 +495,10 @@ def test_budgets_are_told_to_whom_they_hold(house: Any, tmp_path: Path) -> None:
                 0.0,
             )
             assert 3_500 < ann["team"]["empty_in_seconds"] <= 3_660
+            keys["ann again"] = add_key(tmp_path, "ann", "core")
+            at.engine.keyring.look()
+            again = await told("ann again")
+            assert again["person"]["spent_usd"] == ann["person"]["spent_usd"], "a new key spends on"
             loner = await told("loner")
             assert set(loner) == {"person"}, "who has no team has no budget of one"
             assert loner["person"]["spent_usd"] == 0
