@@ -8,7 +8,7 @@ from typing import Any
 
 from engine.core.catalog import Catalog, Model
 from engine.core.cost import cost_usd
-from engine.core.decision import Candidate, Source, Step
+from engine.core.decision import Candidate, Decision, Source, Step
 from engine.core.policy import Action, Inputs, Learner, Policy, Verdict
 from engine.core.ports import Option, Task, Trust
 from engine.core.reply import Usage
@@ -46,6 +46,18 @@ class Choice:
         Candidate, ...
     ] = ()  # who was considered, where that is more than the gate's or the model
     steps: tuple[Step, ...] = ()  # what the trace tells besides
+    repeats: Decision | None = None  # the one of which it is the choice again
+
+    @property
+    def confidence(self) -> float | None:
+        told = self.gate or self.repeats
+        return told.confidence if told is not None else None
+
+    @property
+    def propensity(self) -> float:
+        """The chance it had. A choice that is made again had its chance when it was made."""
+        told = self.gate or self.repeats
+        return told.propensity if told is not None else 1.0
 
 
 def choose(
@@ -73,6 +85,23 @@ def choose(
     if verdict.source == "rule":
         return Choice(model, "rule", verdict.reason, plan=planned)
     return _capped(Choice(model, "default", verdict.reason, plan=planned), inputs, requested, pool)
+
+
+def again(earlier: Decision, catalog: Catalog, now: float) -> Choice:
+    """What an earlier decision chose, who chose it, and all that a learner was told and said."""
+    task = (
+        Task(tuple(earlier.signature.split("/")), earlier.inputs, earlier.grams) if earlier.learner else None
+    )
+    return Choice(
+        catalog.models[earlier.model],
+        earlier.source,
+        f"{earlier.reason}, as {now - earlier.at:.0f} s ago",
+        plan=earlier.plan,
+        step=earlier.step,
+        task=task,
+        candidates=tuple(one for one in earlier.candidates if one.expected_cost_usd is not None),
+        repeats=earlier,
+    )
 
 
 def _learned(

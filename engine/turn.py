@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from engine.choice import Bench, Choice, choose, expected_cost_usd, signature_of, task_of
+from engine.choice import Bench, Choice, again, choose, expected_cost_usd, signature_of, task_of
 from engine.core.catalog import CAPABILITIES, Catalog, Endpoint, Model
 from engine.core.conversation import Request, Text
 from engine.core.decision import Candidate, Decision, Lesson, Outcome, Step
@@ -36,6 +36,7 @@ from engine.routing.eligible import Pool, eligible
 from engine.routing.failover import ALL_WELL, Attempts, Hold, failover
 from engine.routing.holding import MemoryLineages, held, holders, known_origin, serves
 from engine.routing.pins import follows_pin, session_of
+from engine.routing.reuse import standing
 from engine.routing.switching import rest_of
 from engine.routing.targets import chain, forced
 from engine.session import Held, settle
@@ -85,6 +86,7 @@ class Moment:
     lineages: Lineages = NOTHING_KNOWN
     warm: Mapping[str, Warm] = field(default_factory=dict)  # what vendors have cached of this talk, by model
     spend: Spend = NOTHING_SPENT  # what budgets are held against
+    earlier: Decision | None = None  # of a request like this one, to be used again where it still stands
 
 
 def read(request: Request, headers: Mapping[str, str], identity: Identity, snapshot: Snapshot) -> Facts:
@@ -120,10 +122,13 @@ def decide(facts: Facts, snapshot: Snapshot, moment: Moment) -> Decision:
 
 
 def _decided(facts: Facts, snapshot: Snapshot, moment: Moment) -> Decision:
-    catalog, lossy = snapshot.catalog, snapshot.policy.lossy
-    verdict = snapshot.policy.judge(facts.inputs, moment.clock)
+    catalog, policy, lossy = snapshot.catalog, snapshot.policy, snapshot.policy.lossy
     lost = unfit(facts.request, catalog, lossy, _spoken_at)
     pool = eligible(catalog.models.values(), facts.inputs["features"], lossy, lost)
+    verdict = standing(moment.earlier, facts.inputs, pool, policy, catalog, moment.now)
+    if verdict is None:
+        moment = moment if moment.earlier is None else replace(moment, earlier=None)
+        verdict = policy.judge(facts.inputs, moment.clock)
     try:
         choice, rule = _strongest(facts, verdict, pool, snapshot, moment)
     except UnservableError as error:
@@ -303,6 +308,8 @@ def _ranked(
     bench = Bench(catalog, snapshot.policy, moment.trust, rest)
 
     def fresh(draw: float) -> Choice:
+        if moment.earlier is not None and catalog.models[moment.earlier.model] in pool:
+            return again(moment.earlier, catalog, moment.now)
         return choose(verdict, facts.inputs, asked, pool, bench, draw, _words(facts.request))
 
     if verdict.source == "guard" or pin is None or model is None or model not in pool:
@@ -327,7 +334,7 @@ def _decision(
     snapshot: Snapshot,
     moment: Moment,
 ) -> Decision:
-    action, policy, gate = verdict.action, snapshot.policy, choice.gate
+    action, policy = verdict.action, snapshot.policy
     alone = choice.source == "guard" and not action.failover
     learner = policy.learners.get(action.by) if action.learn else None
     task = choice.task or task_of(learner, facts.inputs, _words(facts.request)) if learner else None
@@ -346,7 +353,7 @@ def _decision(
         identity=facts.inputs["identity"]["name"],
         team=facts.inputs["identity"]["team"],
         data_class=facts.inputs["identity"]["data_class"],
-        confidence=gate.confidence if gate else None,
+        confidence=choice.confidence,
         learner=learner.name if learner else "",
         signature=signature_of(task) if task else "",
         inputs=task.inputs if task else {},
@@ -354,13 +361,20 @@ def _decision(
         plan=choice.plan,
         step=choice.step,
         effort=action.effort if choice.source in ("guard", "escalation", "rule") else "",
-        propensity=gate.propensity if gate else 1.0,
+        propensity=choice.propensity,
+        reused_from=_reused(choice, moment.earlier),
         attempts=1 if alone else policy.failover.attempts,
         features=facts.inputs["features"],
         hints=facts.inputs["hints"],
         candidates=_candidates(choice, facts.inputs, pool),
         trace=_trace(verdict, choice, pool),
     )
+
+
+def _reused(choice: Choice, earlier: Decision | None) -> str:
+    """The decision that was used again, if what it said had a part in this one."""
+    told = choice.repeats or (earlier if choice.source == "pin" else None)
+    return told.id if told is not None else ""
 
 
 def _candidates(choice: Choice, inputs: Inputs, pool: Pool) -> tuple[Candidate, ...]:

@@ -118,8 +118,21 @@ class Budget:
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimit:
+    """How fast each value of `per` may ask: so many requests and tokens within a window that moves, and so many
+    requests at a time. None is no limit; at least one is set."""
+
+    name: str
+    per: str  # as in `identity.name`
+    window_seconds: float = 60.0
+    requests: int | None = None
+    tokens: int | None = None
+    concurrent: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Reuse:
-    """How long a decision holds for requests whose `key` values are the same. Declared, not acted on yet."""
+    """A decision is used again for `seconds`, for requests whose `key` values are the same."""
 
     seconds: float
     key: tuple[str, ...]
@@ -172,6 +185,8 @@ class Policy(Protocol):
     @property
     def budgets(self) -> tuple[Budget, ...]: ...
     @property
+    def rate_limits(self) -> tuple[RateLimit, ...]: ...
+    @property
     def reuse(self) -> Reuse | None: ...
     @property
     def rollout(self) -> Rollout: ...
@@ -194,6 +209,14 @@ class Policy(Protocol):
     def escalates(self, plan: str, inputs: Inputs) -> bool:
         """Whether evidence says that this plan's step failed, so that its next one takes over; an error says so
         too."""
+        ...
+
+    def said(self, rule: str) -> Verdict | None:
+        """What the rule of this name answers, if there is one; `default` is the default's."""
+        ...
+
+    def insists(self, inputs: Inputs) -> bool:
+        """Whether a guard or a rule that escalates holds, so that nothing decided before may stand."""
         ...
 
     def locked(self, inputs: Inputs) -> bool:

@@ -170,6 +170,11 @@ def language(survey: Survey) -> FeatureValue:
     return survey.language
 
 
+def signature(survey: Survey) -> FeatureValue:
+    """The kind of work in one value: phase, language and the size of the context, as in execute/python/small."""
+    return f"{survey.phase}/{survey.language}/{context_bucket(survey)}"
+
+
 def focus_file(survey: Survey) -> FeatureValue:
     """The path of the file edited or read last; empty where none was."""
     return survey.focus_file
@@ -270,6 +275,7 @@ FEATURES: dict[str, Callable[[Survey], FeatureValue]] = {
     "first_user_hash": first_user_hash,
     "phase": phase,
     "language": language,
+    "signature": signature,
     "focus_file": focus_file,
     "session_test_failures": session_test_failures,
     "session_test_passes": session_test_passes,

@@ -1,15 +1,15 @@
 """A checked policy document -> a policy that serves. Call it only for a document without errors."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from engine.core.decision import Step
 from engine.core.policy import Action, Breaker, Failover, Learner, Pinning, Verdict
 from engine.policy.catalog import Page, seconds
-from engine.policy.declared import read_budgets, read_lossy, read_reuse, read_rollout
+from engine.policy.declared import read_budgets, read_lossy, read_rate_limits, read_reuse, read_rollout
 from engine.policy.evaluate import CompiledPolicy, Rule, Worth
-from engine.policy.expression import Rung, compile_ladder
+from engine.policy.expression import Ladder, Rung, compile_ladder
 from engine.policy.limits import deadline
 from engine.policy.phrases import Phrases
 from engine.policy.plans import read_plans
@@ -52,11 +52,13 @@ def compile_policy(page: Page, phrases: Phrases) -> CompiledPolicy:
         fingerprint=hashlib.sha256(page.document.text.encode("utf-8", "surrogatepass")).hexdigest()[:12],
         deadline=deadline(seconds(limits.get("deadline", "0s")), phrases.variables, rungs),
         budgets=read_budgets(page),
+        rate_limits=read_rate_limits(page),
         reuse=read_reuse(page),
         rollout=read_rollout(page),
         lossy=read_lossy(page),
         aborting=phrases.at.get(("rollout", "canary", "abort_when")),
         locking=phrases.at.get(("pinning", "lock_while")),
+        insisting=_insisting(page, phrases, rules),
     )
 
 
@@ -84,6 +86,14 @@ def _rule(item: Mapping[str, Any], index: int, phrases: Phrases) -> Rule:
 
 def _rung(rule: Rule) -> Rung:
     return Rung(rule.name, rule.when, "match" if rule.kind == "guard" else "skip")
+
+
+def _insisting(page: Page, phrases: Phrases, rules: Sequence[Rule]) -> Ladder | None:
+    """The rules that are asked before a decision is used again; none where none ever is."""
+    if not page.section("reuse"):
+        return None
+    asked = [rule for rule in rules if rule.kind == "guard" or rule.verdict.action.escalate]
+    return compile_ladder(phrases.variables, [_rung(rule) for rule in asked])
 
 
 def _action(then: Mapping[str, Any]) -> Action:

@@ -1,14 +1,11 @@
-"""Budgets, reuse, rollout and what may be lost: what a policy document says of them, checked and read.
-
-Reuse is read and carried, but nothing acts on it yet, and whoever writes it is told so.
-"""
+"""Budgets, reuse, rollout and what may be lost: what a policy document says of them, checked and read."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from engine.core.conversation import Lossy
 from engine.core.errors import Problem
-from engine.core.policy import Budget, Canary, Reuse, Rollout, Shadow
+from engine.core.policy import Budget, Canary, RateLimit, Reuse, Rollout, Shadow
 from engine.documents import Path, did_you_mean
 from engine.policy.catalog import Page, seconds
 
@@ -16,7 +13,6 @@ from engine.policy.catalog import Page, seconds
 def check_declared(page: Page, policies: Sequence[Page], complete: bool) -> Iterator[Problem]:
     """`complete` is false where a file of the set could not be read, so that a policy may be missing."""
     yield from _check_lengths(page)
-    yield from _check_unenforced(page)
     yield from _check_rollout(page, policies, complete)
 
 
@@ -31,6 +27,20 @@ def read_budgets(page: Page) -> tuple[Budget, ...]:
             reject=item["over"].get("reject", 0),
         )
         for _, item in page.items("budgets")
+    )
+
+
+def read_rate_limits(page: Page) -> tuple[RateLimit, ...]:
+    return tuple(
+        RateLimit(
+            name=item["name"],
+            per=item["per"],
+            window_seconds=seconds(item.get("window", "1m")),
+            requests=item.get("requests"),
+            tokens=item.get("tokens"),
+            concurrent=item.get("concurrent"),
+        )
+        for _, item in page.items("rate_limits")
     )
 
 
@@ -83,17 +93,13 @@ def _check_lengths(page: Page) -> Iterator[Problem]:
         (("failover", "breaker", key), breaker.get(key)) for key in ("slower_than", "window", "cooldown")
     ]
     places += [(("budgets", index, "window"), item.get("window")) for index, item in page.items("budgets")]
+    places += [
+        (("rate_limits", index, "window"), item.get("window")) for index, item in page.items("rate_limits")
+    ]
     for path, value in places:
         if value is not None and not seconds(value):
             message = f"{str(path[-1])!r} is no time at all"
             yield page.document.problem(path, "WV114", message, "write a length of time above 0")
-
-
-def _check_unenforced(page: Page) -> Iterator[Problem]:
-    if page.data.get("reuse"):
-        message = "'reuse' is declared and checked, but not yet enforced"
-        hint = "do not rely on it"
-        yield page.document.problem(("reuse",), "WV321", message, hint, at_key=True, severity="warning")
 
 
 def _check_rollout(page: Page, policies: Sequence[Page], complete: bool) -> Iterator[Problem]:

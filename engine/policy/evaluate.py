@@ -24,6 +24,7 @@ from engine.core.policy import (
     Learner,
     Pinning,
     Plan,
+    RateLimit,
     Reuse,
     Rollout,
     Verdict,
@@ -75,11 +76,13 @@ class CompiledPolicy:
     fingerprint: str = ""
     deadline: Deadline | None = None
     budgets: tuple[Budget, ...] = ()
+    rate_limits: tuple[RateLimit, ...] = ()
     reuse: Reuse | None = None
     rollout: Rollout = NO_ROLLOUT
     lossy: Lossy = AS_USUAL
     aborting: Expression | None = None  # the condition that ends the canary
     locking: Expression | None = None  # the condition that holds sessions where they are
+    insisting: Ladder | None = field(default=None, repr=False)  # guards and rules that escalate
 
     def judge(self, inputs: Inputs, clock: Clock | None = None) -> Verdict:
         if self.deadline is not None and clock is not None:
@@ -155,6 +158,18 @@ class CompiledPolicy:
             return condition.evaluate(with_variables(self.variables, inputs)) is True
         except EvaluationError:
             return True
+
+    def said(self, rule: str) -> Verdict | None:
+        if rule == self.default.rule:
+            return self.default
+        return next((each.verdict for each in self.rules if each.name == rule), None)
+
+    def insists(self, inputs: Inputs) -> bool:
+        """An error counts as holding."""
+        if self.insisting is None:
+            return False
+        match = self.insisting(inputs)
+        return match.index is not None or bool(match.errors)
 
     def locked(self, inputs: Inputs) -> bool:
         if self.locking is None:
