@@ -104,21 +104,21 @@ class _Account:
         self.slots: dict[int, int] = {}
         self.latest = 0  # no slot ends later
         self.reserved = 0
-        self._sums: dict[int, tuple[int, float]] = {}  # window -> what is in it, and until when that is so
+        self._sums: dict[int, tuple[int, int, float]] = {}  # window -> what is in it, since when and until when
 
     def spent(self, window: int, now: int) -> int:
         known = self._sums.get(window)
-        if known is None or now >= known[1]:
+        if known is None or not known[1] <= now < known[2]:  # a clock that was put back counts anew
             counted = [end for end in self.slots if end + window > now]
             total = sum([self.slots[end] for end in counted])
-            known = self._sums[window] = total, min(counted) + window if counted else float("inf")
+            known = self._sums[window] = total, now, min(counted) + window if counted else float("inf")
         return known[0]
 
     def add(self, end: int, amount: int) -> None:
         self.slots[end] = self.slots.get(end, 0) + amount
         self.latest = max(self.latest, end)
-        for window, (total, until) in self._sums.items():
-            self._sums[window] = total + amount, min(until, end + window)
+        for window, (total, since, until) in self._sums.items():
+            self._sums[window] = total + amount, since, min(until, end + window)
 
     def remove(self, end: int) -> None:
         del self.slots[end]
@@ -221,7 +221,7 @@ class Ledger:
         to. What is charged."""
         amount = hold.amount if amount is None else amount
         if amount:
-            self._charge(hold.scopes, amount, hold.at)
+            self._charge(hold.scopes, amount, hold.at, late=True)
         self._changes.end(id)
         return amount
 
@@ -241,6 +241,10 @@ class Ledger:
     @property
     def changed(self) -> bool:
         return bool(self._changes)
+
+    def is_unwritten(self, id: str) -> bool:
+        """Whether a reservation is still to be written down."""
+        return id in self._changes.made
 
     def take(self) -> Changes:
         """What happened since it was asked for last."""
@@ -268,7 +272,8 @@ class Ledger:
             self._changes.end(id)
         return hold
 
-    def _charge(self, scopes: Iterable[Scope], amount: int, now: int) -> None:
+    def _charge(self, scopes: Iterable[Scope], amount: int, now: int, late: bool = False) -> None:
+        """What is charged `late` says nothing about the clock: what was spent after it stays where it is."""
         for per, value in scopes:
             account = self._account(per, value)
             self._books[per].move_to_end(value)
@@ -276,7 +281,7 @@ class Ledger:
             end = _end_of_slot(now, windows[0])
             account.add(end, amount)
             self._changes.add((per, value, end), amount)
-            if account.latest > end:
+            if account.latest > end and not late:
                 self._bring_back((per, value), account, end)
             if len(account.slots) > SLOTS * (len(windows) + 1):
                 self._merge((per, value), account, windows, now)

@@ -133,9 +133,9 @@ class Books:
         """Whatever became of a request, nothing is held for it any more."""
         self.ledger.release(decision)
 
-    async def committed(self) -> None:
-        """Wait until what has changed is on disk, unless the disk does not take it."""
-        if not self.ledger.changed or self._failing:
+    async def committed(self, decision: str) -> None:
+        """Wait until what was just reserved is on disk, unless the disk does not take it."""
+        if self._failing or not self.ledger.is_unwritten(decision):
             return
         try:
             async with asyncio.timeout(PATIENCE_SECONDS):

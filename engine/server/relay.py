@@ -62,7 +62,7 @@ class Relay:
             try:
                 if (finished := remember(engine, decided)) is not None:
                     engine.beside(finish(engine, finished))
-                await engine.books.committed()
+                await engine.books.committed(decided.decision.id)
                 await Exchange(engine, self._protocol, decided, headers, answer, arrived).run(receive)
             finally:
                 engine.books.release(decided.decision.id)

@@ -107,7 +107,7 @@ def test_what_was_spent_is_known_after_a_restart(tmp_path: Path) -> None:
     async def play() -> None:
         async with opened(tmp_path / "j.db") as books:
             books.ledger.reserve("d1", LOCAL, nanos(3), time.time())
-            await books.committed()
+            await books.committed("d1")
             books.settle(result("d1", 0.75, 0.25), snapshot())
             await books.commit()
         async with opened(tmp_path / "j.db") as books:
@@ -123,8 +123,21 @@ def test_a_reservation_is_on_disk_once_it_is_committed(tmp_path: Path) -> None:
         async with opened(tmp_path / "j.db") as books:
             for number in range(50):
                 books.ledger.reserve(f"d{number}", LOCAL, nanos(0.1), time.time())
-            await asyncio.gather(*(books.committed() for _ in range(50)))
+            await asyncio.gather(*(books.committed(f"d{number}") for number in range(50)))
             assert len(rows(tmp_path / "j.db", "reserved")) == 50
+
+    run(play())
+
+
+def test_nobody_waits_for_a_commit_of_others(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with opened(tmp_path / "j.db") as books:
+            books.ledger.reserve("d1", LOCAL, nanos(0.1), time.time())
+            books.ledger.reserve("free", LOCAL, 0, time.time())
+            await books.committed("free")
+            assert books.ledger.changed
+            await books.committed("d1")
+            assert not books.ledger.changed
 
     run(play())
 
@@ -137,7 +150,7 @@ def test_what_a_killed_engine_left_open_is_charged_in_full_or_for_what_the_journ
         async with opened(tmp_path / "j.db") as books:
             for name in ("d1", "d2"):
                 books.ledger.reserve(name, LOCAL, nanos(2), time.time())
-            await books.committed()
+            await books.committed("d2")
             books._journal.record(result("d2", 0.5))
         async with opened(tmp_path / "j.db", log) as books:  # d1 and d2 were never settled
             assert spent(books) == nanos(2.5)
@@ -173,7 +186,7 @@ def test_while_the_disk_is_full_the_books_go_on_in_memory_and_nothing_is_lost(tm
             books._journal = disk  # type: ignore[assignment]
             for number in range(5):
                 books.ledger.reserve(f"d{number}", LOCAL, nanos(1), time.time())
-                await books.committed()
+                await books.committed(f"d{number}")
                 books.settle(result(f"d{number}", 0.5), snapshot())
             assert spent(books) == nanos(2.5)
             disk.full = False
@@ -541,7 +554,7 @@ async def main(path, seed, catalog, policy):
 
     async def request(id):
         books.ledger.reserve(id, LOCAL, 3_000, time.time())
-        await books.committed()
+        await books.committed(id)
         print("reserved", id, flush=True)
         await asyncio.sleep(chance.uniform(0, 0.3))
         print("ends", id, flush=True)
