@@ -14,6 +14,7 @@ The traps it knows:
   provider may be short of one and not of another.
 * A rate limit is no illness. It pauses the model at that endpoint for as long as the provider says, never shorter
   than it was told before, and counts as no failure.
+* Nor does a request have to find out that it is back: whoever performs may `knock` beside them.
 * What the client did (hung up, sent nonsense) says nothing about anybody.
 * When a probe's client hangs up, the probe ended without an answer; the next call is a probe again.
 * A call that began before the breaker opened may end while a probe is under way. It says nothing about now: only the
@@ -153,6 +154,20 @@ class Health:
         """A call ended in a way that says nothing about the provider; the next one may probe."""
         for way in probes:
             way.probing = False
+
+    def knock(self, endpoint: str) -> Probes:
+        """Be the probe of an address before a call is; none where there is nothing to probe or somebody does."""
+        way = self._ways.get((endpoint, ""))
+        if way is None or way.state != "open":
+            return ()
+        way.state, way.probing = "half_open", True
+        return (way,)
+
+    def knocked(self, endpoint: str, reached: bool, now: float, probes: Probes) -> list[Condition]:
+        """What came of it, and whether that changed the address's breaker."""
+        changed = self._counted((endpoint, ""), not reached, False, SHARED, now, probes)
+        self.abandoned(probes)
+        return changed
 
     def conditions(self, now: float) -> list[Condition]:
         """All ways that are not simply well, by name."""

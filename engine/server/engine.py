@@ -32,6 +32,7 @@ from engine.server.credentials import Resting
 from engine.server.identity import Keyring
 from engine.server.journal import Journal
 from engine.server.keeping import Stops
+from engine.server.knocking import Knocks
 from engine.server.learner import Learners
 from engine.server.ledger import Books
 from engine.server.log import Logger
@@ -94,6 +95,7 @@ class Engine:
     trial: Trial | None = None  # of the snapshot that last decided; ask `current_trial`
     chores: set[asyncio.Task[None]] = field(default_factory=set)  # work beside requests, under way
     keyring: Keyring = field(default_factory=Keyring)
+    knocks: Knocks = field(default_factory=Knocks)
     resting: Resting = field(default_factory=Resting)  # credentials of clients that are spent for a while
 
     def beside(self, work: Coroutine[Any, Any, None]) -> None:

@@ -13,6 +13,7 @@ import random
 import time
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from starlette.types import Receive, Scope, Send
 
@@ -22,6 +23,7 @@ from engine.core.decision import Attempt, AttemptEnd, AttemptRecord, Failed, Pau
 from engine.core.errors import MALFORMED, BudgetError, Fault, WeaveError
 from engine.core.reply import Usage
 from engine.protocols.shape import Protocol
+from engine.routing.health import Condition
 from engine.routing.ways import RequestWays
 from engine.server import losses
 from engine.server.answer import Answer, header_value
@@ -229,10 +231,17 @@ class Exchange:
         for change in self._ways.ended(
             attempt.model, attempt.binding, fault, waited, rules, now, dispatch.reached
         ):
-            level = "warning" if change.state == "open" else "info"
-            self._engine.log(
-                "breaker", level=level, endpoint=change.endpoint, model=change.model, state=change.state
-            )
+            self._tell(change)
+            if change.state == "open" and not change.model:  # nobody can be reached there at all
+                engine, name = self._engine, change.endpoint
+                seconds = engine.settings.connect_timeout_seconds
+                engine.knocks.begin(name, partial(_address, engine, name), engine.health, seconds, self._tell)
+
+    def _tell(self, change: Condition) -> None:
+        level = "warning" if change.state == "open" else "info"
+        self._engine.log(
+            "breaker", level=level, endpoint=change.endpoint, model=change.model, state=change.state
+        )
 
     def _identifying_headers(self, attempt: Attempt) -> list[tuple[bytes, bytes]]:
         decision = self._decided.decision
@@ -291,6 +300,11 @@ class Exchange:
             output_tokens=max(told.output_tokens, self._answer.sent // BYTES_PER_TOKEN),
             estimated=True,
         )
+
+
+def _address(engine: Engine, endpoint: str) -> str:
+    found = engine.policies.snapshot.catalog.endpoints.get(endpoint)
+    return found.base_url if found is not None else ""
 
 
 def log_result(log: Logger, result: Result) -> None:
