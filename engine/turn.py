@@ -304,7 +304,9 @@ def _ranked(
         ), verdict.rule
     pin = moment.pin if follows_pin(facts.inputs["features"]) else None
     model = catalog.models.get(pin.model) if pin is not None else None
-    rest = rest_of(facts.request, facts.inputs["features"], moment.warm, catalog, moment.now)
+    rest = None
+    if pin is not None or moment.warm:
+        rest = rest_of(facts.request, facts.inputs["features"], moment.warm, catalog, moment.now)
     bench = Bench(catalog, snapshot.policy, moment.trust, rest)
 
     def fresh(draw: float) -> Choice:
@@ -312,7 +314,7 @@ def _ranked(
             return again(moment.earlier, catalog, moment.now)
         return choose(verdict, facts.inputs, asked, pool, bench, draw, _words(facts.request))
 
-    if verdict.source == "guard" or pin is None or model is None or model not in pool:
+    if verdict.source == "guard" or pin is None or rest is None or model is None or model not in pool:
         return fresh(moment.draw), verdict.rule
     return settle(
         Held(pin, model, rest, moment.now),

@@ -28,3 +28,13 @@ def test_the_restart_benchmark_tells_how_long_it_takes_with_much_and_with_nothin
     assert 0 < line["alive_seconds"] <= line["restart_seconds"]
     assert line["ratio"] == pytest.approx(line["restart_seconds"] / line["empty_seconds"], abs=0.01)
     assert line["ratio"] < 2
+
+
+def test_the_reuse_benchmark_tells_how_often_it_happens_and_what_it_changes() -> None:
+    command = [sys.executable, "tests/benchmarks/reuse.py", "--sessions", "4", "--rounds", "3", "--json"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120).stdout
+    line = json.loads(told.splitlines()[-1])
+    assert 0.2 < line["free_hit_rate"] < 1
+    assert line["pinned_hit_rate"] < line["free_hit_rate"]
+    assert line["free_same_choice"] > 0.8
+    assert line["free_time_ratio"] > 0
