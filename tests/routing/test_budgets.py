@@ -285,3 +285,23 @@ def test_what_was_written_is_known_again_and_what_was_open_is_charged_in_full() 
     assert told.standing(HOUR, "core", NOON).spent == nanos(1.75)
     rows.write(again.take())
     assert (rows.slots, rows.holds) == (in_memory(again), {})
+
+
+def test_a_reservation_from_before_a_restart_moves_nothing_that_was_spent_since() -> None:
+    books, rows = ledger(HOUR), Rows()
+    books.reserve("d9", CORE, nanos(1.0), NOON)
+    spend(books, 2.0, NOON + 1_800)
+    changes = books.take()
+    rows.write(changes)
+    again = ledger(HOUR)
+    again.restore(rows.told)
+    again.forfeit("d9", changes.made["d9"])
+    assert again.standing(HOUR, "core", NOON + 3_599).spent == nanos(3.0)
+    assert again.standing(HOUR, "core", NOON + 3_700).spent == nanos(2.0)
+
+
+def test_a_clock_that_ran_ahead_and_was_put_back_hides_nothing_that_was_spent() -> None:
+    books = ledger(HOUR)
+    spend(books, 2.0, NOON)
+    assert books.standing(HOUR, "core", NOON + 10_000).spent == 0
+    assert books.standing(HOUR, "core", NOON + 1).spent == nanos(2.0)

@@ -1,4 +1,4 @@
-"""Breakers, pauses and pins against references written as plainly as their rules, over any course of events.
+"""Breakers, pauses, pins and budgets against references written as plainly as their rules, over any course of events.
 
 The references remember everything and are asked for nothing but the answer; they know no trick of the code that they
 judge. What a breaker lets through while it returns is a share and therefore chance: there the reference says
@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from engine.core.catalog import Binding, Model, Price
+from engine.core.cost import nanos
 from engine.core.errors import Fault, FaultKind
-from engine.core.policy import Breaker
+from engine.core.policy import Breaker, Budget
+from engine.core.ports import Standing
 from engine.routing.balance import Balance
+from engine.routing.budgets import Hold, Ledger
 from engine.routing.health import Health
 from engine.routing.ways import RequestWays
 
@@ -248,4 +251,162 @@ class Breakers(RuleBasedStateMachine):
 
 
 TestBreakers: Any = Breakers.TestCase
-TestBreakers.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+TestBreakers.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+
+
+# ---- budgets
+
+TEAM = (
+    Budget("minute", "identity.team", 0.000_060, 60.0, reject=429),
+    Budget("quarter", "identity.team", 0.000_200, 900.0, use="haiku"),
+)
+PERSON = (Budget("hour", "identity.name", 0.000_500, 3600.0, reject=402),)
+BUDGETS = (*TEAM, *PERSON)
+
+
+@dataclass
+class Spent:
+    """Something that was spent, or is held for a request under way. Times are in milliseconds."""
+
+    scopes: tuple[tuple[str, str], ...]
+    amount: int
+    at: int
+
+
+class Spending(RuleBasedStateMachine):
+    """Every charge is remembered for good; the books may count each for a sixtieth of a window too long, never for
+    less. What they hold on disk makes the same books again."""
+
+    @initialize()
+    def begin(self) -> None:
+        self.now = 1_000_000.0
+        self.newest = 0  # in milliseconds
+        self.books = Ledger()
+        self.books.follow(BUDGETS)
+        self.charges: list[Spent] = []  # one for each account
+        self.open: dict[str, Spent] = {}
+        self.slots: dict[tuple[str, str, int], int] = {}
+        self.holds: dict[str, Hold] = {}
+        self.made = 0
+
+    @property
+    def milliseconds(self) -> int:
+        return int(self.now * 1000)
+
+    @rule(seconds=st.sampled_from([0.5, 3.0, 100.0]))
+    def the_clock_is_put_back(self, seconds: float) -> None:
+        """What had left every window by then may be forgotten already."""
+        self.newest = max(self.newest, self.milliseconds)
+        self.now -= seconds
+
+    @rule(seconds=st.sampled_from([0.001, 0.4, 5.0, 31.0, 61.0, 400.0, 4000.0]))
+    def time_goes_by(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(
+        team=st.sampled_from(["core", "web"]),
+        name=st.sampled_from(["ann", "bob"]),
+        amount=st.integers(0, 40_000),
+    )
+    def a_request_asks_for_room(self, team: str, name: str, amount: int) -> None:
+        self.made += 1
+        id, scopes = f"d{self.made}", (("identity.team", team), ("identity.name", name))
+        values = dict(scopes)
+        limits = [(budget, values[budget.per]) for budget in BUDGETS if budget.reject]
+        full = [
+            (budget, value)
+            for budget, value in limits
+            if amount and self._told(budget, value).taken + amount > nanos(budget.usd)
+        ]
+        assert self.books.reserve(id, scopes, amount, self.now, limits) == (full[0] if full else None)
+        if not full:
+            self.open[id] = Spent(scopes, amount, self.milliseconds)
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data(), share=st.sampled_from([0.0, 0.3, 1.0, 1.5]))
+    def a_request_comes_to_something(self, data: st.DataObject, share: float) -> None:
+        id = data.draw(st.sampled_from(sorted(self.open)))
+        held = self.open.pop(id)
+        amount = int(held.amount * share)
+        assert self.books.settle(id, amount, self.now) == held.scopes
+        assert self.books.settle(id, amount, self.now) == ()
+        if amount:
+            for (
+                one
+            ) in self.charges:  # what was spent in the future, because the clock was there, is spent now
+                if one.scopes[0] in held.scopes:
+                    one.at = min(one.at, self.milliseconds)
+            self.charges += [Spent((scope,), amount, self.milliseconds) for scope in held.scopes]
+
+    @precondition(lambda self: self.open)
+    @rule(data=st.data())
+    def a_request_comes_to_nothing(self, data: st.DataObject) -> None:
+        id = data.draw(st.sampled_from(sorted(self.open)))
+        del self.open[id]
+        self.books.release(id)
+
+    @rule()
+    def what_changed_is_written_down(self) -> None:
+        changes = self.books.take()
+        for slot, amount in changes.slots.items():
+            self.slots[slot] = self.slots.get(slot, 0) + amount
+        self.holds |= changes.made
+        for id in changes.ended:
+            del self.holds[id]
+
+    @rule()
+    def a_write_fails_and_comes_again(self) -> None:
+        self.books.put_back(self.books.take())
+
+    @rule()
+    def the_engine_starts_again(self) -> None:
+        """What is on disk is all that is left. What was open is charged in full, when it was asked for."""
+        self.what_changed_is_written_down()
+        self.books = Ledger()
+        self.books.follow(BUDGETS)
+        self.books.restore((*slot, amount) for slot, amount in sorted(self.slots.items()) if amount)
+        for id, hold in self.holds.items():
+            self.books.forfeit(id, hold)
+        for one in self.open.values():
+            self.charges += [Spent((scope,), one.amount, one.at) for scope in one.scopes if one.amount]
+        self.open = {}
+
+    def _told(self, budget: Budget, value: str) -> Standing:
+        return self.books.standing(budget, value, self.now)
+
+    def _plain(self, budget: Budget, value: str, longer: int = 0) -> int:
+        """What was spent within a window that is so much longer."""
+        since = self.milliseconds - int(budget.window_seconds * 1000) - longer
+        scope = (budget.per, value)
+        return sum(one.amount for one in self.charges if scope in one.scopes and one.at > since)
+
+    @invariant()
+    def what_is_held_is_what_is_open(self) -> None:
+        for budget in BUDGETS:
+            for value in ("core", "web", "ann", "bob"):
+                held = sum(one.amount for one in self.open.values() if (budget.per, value) in one.scopes)
+                assert self._told(budget, value).reserved == held
+
+    @invariant()
+    def what_is_spent_counts_for_its_window_and_little_more(self) -> None:
+        for budget in BUDGETS:
+            slack = int(budget.window_seconds * 1000) // 60
+            for value in ("core", "web", "ann", "bob"):
+                told = self._told(budget, value).spent
+                ahead = max(0, self.newest - self.milliseconds)
+                assert self._plain(budget, value, -ahead) <= told <= self._plain(budget, value, slack)
+
+    @invariant()
+    def who_waits_as_long_as_is_told_has_room_and_not_before(self) -> None:
+        for budget in BUDGETS:
+            for value in ("core", "ann"):
+                wait = self.books.room_in(budget, value, 10_000, self.now)
+                assert wait is not None
+                most = nanos(budget.usd) - 10_000
+                if wait:
+                    assert self.books.standing(budget, value, self.now + wait - 0.001).spent > most
+                assert self.books.standing(budget, value, self.now + wait).spent <= most
+
+
+TestSpending: Any = Spending.TestCase
+TestSpending.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
