@@ -44,7 +44,7 @@ CODES: Mapping[str, str] = {
     "WV318": "A learner tells tasks apart by a value that hardly repeats.",
     "WV319": "A rule that is no guard forbids failover.",
     "WV320": "There is no other policy of this name.",
-    "WV322": "A canary lacks a guard of the policy it stands in for.",
+    "WV322": "A canary lacks a guard or a budget of the policy it stands in for.",
     "WV323": "A rule names a model that cannot carry the requests the rule is for.",
     "WV324": "No rule reads this variable.",
     "WV325": "There is no dialect of this name.",

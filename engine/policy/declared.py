@@ -116,6 +116,7 @@ def _check_rollout(page: Page, policies: Sequence[Page], complete: bool) -> Iter
             yield page.document.problem(path, "WV320", message, "name another policy of this set")
         elif name in names and part == "canary":
             yield from _check_guards(page, path, others[name])
+            yield from _check_budgets(page, path, others[name])
         elif name not in names and complete:
             message = f"there is no policy {name!r}"
             yield page.document.problem(path, "WV320", message, did_you_mean(name, names))
@@ -126,6 +127,19 @@ def _check_guards(page: Page, path: Path, canary: Page) -> Iterator[Problem]:
     if missing:
         message = f"the canary has no guard {missing[0]!r}, so what it serves is not held by it"
         hint = "give it a guard of that name, in the same words"
+        yield page.document.problem(path, "WV322", message, hint, severity="warning")
+
+
+def _check_budgets(page: Page, path: Path, canary: Page) -> Iterator[Problem]:
+    held = {budget.get("name") for _, budget in canary.items("budgets")}
+    missing = [
+        budget["name"] for _, budget in page.items("budgets") if budget.get("name", "") not in {"", *held}
+    ]
+    if missing:
+        message = (
+            f"the canary has no budget {missing[0]!r}, so what it serves is charged there and not held by it"
+        )
+        hint = "give it a budget of that name, in the same words"
         yield page.document.problem(path, "WV322", message, hint, severity="warning")
 
 
