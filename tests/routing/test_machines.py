@@ -5,22 +5,30 @@ judge. What a breaker lets through while it returns is a share and therefore cha
 "perhaps", and takes what the code says.
 """
 
-from dataclasses import dataclass, field
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from engine import turn
 from engine.core.catalog import Binding, Model, Price
 from engine.core.cost import nanos
+from engine.core.decision import Decision
 from engine.core.errors import Fault, FaultKind
-from engine.core.policy import Breaker, Budget
-from engine.core.ports import Standing
+from engine.core.identity import Identity
+from engine.core.policy import Breaker, Budget, Learner
+from engine.core.ports import Belief, Option, Standing, Task
+from engine.protocols import PROTOCOLS
 from engine.routing.balance import Balance
 from engine.routing.budgets import Hold, Ledger
 from engine.routing.health import Health
+from engine.routing.pins import MemoryPins, pin_after
 from engine.routing.ways import RequestWays
+from engine.snapshot import build
 
 BINDINGS = tuple(Binding(endpoint, id) for endpoint in ("one", "two") for id in ("opus", "haiku"))
 MODEL = Model("opus", "frontier", 1, 1, frozenset(), Price(0, 0, 0, 0), BINDINGS)
@@ -410,3 +418,142 @@ class Spending(RuleBasedStateMachine):
 
 TestSpending: Any = Spending.TestCase
 TestSpending.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+
+
+# ---- pins
+
+CATALOG = """\
+apiVersion: weave/v1
+kind: Catalog
+metadata: {name: c}
+endpoints: {one: {protocol: anthropic-messages, base_url: "http://127.0.0.1:1"}}
+models:
+  opus: {tier: frontier, context: 200000, output: 64000, can: [tools, vision], usd: {in: 5, out: 25},
+         served_by: [{endpoint: one, id: o}]}
+  sonnet: {tier: mid, context: 200000, output: 64000, can: [tools, vision], usd: {in: 3, out: 15},
+           served_by: [{endpoint: one, id: s}]}
+  blind: {tier: small, context: 200000, output: 64000, can: [tools], usd: {in: 0, out: 0},
+          served_by: [{endpoint: one, id: b}]}
+"""
+POLICY = """\
+apiVersion: weave/v1
+kind: Policy
+metadata: {name: p}
+rules:
+  - {name: private, guard: true, when: has(hints.private), then: {use: blind, failover: none}}
+  - {name: hard, when: "has(hints.task) && hints.task == 'debug'", then: {use: opus, escalate: true}}
+  - {name: plan, when: "has(hints.task) && hints.task == 'plan'", then: {use: sonnet}}
+  - {name: look, when: "has(hints.task) && hints.task == 'context'", then: {use: blind}}
+default: {use: requested}
+pinning: {key: [hints.session], ttl: 60s}
+"""
+
+
+class NoTrust:
+    """Nobody has learned anything."""
+
+    def beliefs(
+        self, learner: Learner, task: Task, options: Sequence[Option], against: Option
+    ) -> Sequence[Belief]:
+        return [Belief(0.0, 0.0) for _ in options]
+
+
+TIERS = ("opus", "sonnet", "blind")  # the highest first
+BY_RULE = {"debug": "opus", "plan": "sonnet", "context": "blind"}
+MOST_PINS = 4
+
+
+class Pinned(RuleBasedStateMachine):
+    """A session keeps its model for as long as it asks, unless something stronger speaks."""
+
+    snapshot = build({"catalog.yaml": CATALOG, "p.yaml": POLICY})
+
+    @initialize()
+    def begin(self) -> None:
+        self.now = 1_000.0
+        self.pins = MemoryPins(MOST_PINS)
+        self.plain: dict[
+            tuple[str, str, str], tuple[str, float]
+        ] = {}  # whose, and until when; the last used last
+
+    @rule(seconds=st.sampled_from([1.0, 29.0, 59.0, 60.0, 200.0]))
+    def time_goes_by(self, seconds: float) -> None:
+        self.now += seconds
+
+    @rule(
+        name=st.sampled_from(["ann", "bob"]),
+        session=st.sampled_from(["a", "b", ""]),
+        requested=st.sampled_from(["opus", "sonnet", "auto"]),
+        task=st.sampled_from(["", "debug", "plan", "context"]),
+        stronger=st.sampled_from(["", "", "", "private", "forced"]),
+        picture=st.booleans(),
+        chore=st.booleans(),
+    )
+    def a_turn_comes(
+        self, name: str, session: str, requested: str, task: str, stronger: str, picture: bool, chore: bool
+    ) -> None:
+        picture = picture and stronger != "private"  # a guard's model that cannot see refuses the request
+        headers = {"x-weave-session": session, "x-weave-task": task}
+        headers |= {"private": {"x-weave-private": "1"}, "forced": {"x-weave-model": "sonnet"}}.get(
+            stronger, {}
+        )
+        decision = self._decided(
+            Identity(name), {key: value for key, value in headers.items() if value}, requested, picture, chore
+        )
+        expected = self._expected((name, session, requested), task, stronger, picture, chore)
+        assert (decision.model, decision.source) == expected
+
+    def _decided(
+        self, identity: Identity, headers: dict[str, str], requested: str, picture: bool, chore: bool
+    ) -> Decision:
+        """As a running engine does it: the pin is looked up, asked, and put back."""
+        seen = {
+            "type": "image",
+            "source": {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo="},
+        }
+        content: list[dict[str, Any]] = [
+            {"type": "text", "text": "Look at it."},
+            *([seen] if picture else []),
+        ]
+        body = {"model": requested, "max_tokens": 9, "messages": [{"role": "user", "content": content}]}
+        request = PROTOCOLS["anthropic-messages"].read_request(body, json.dumps(body).encode())
+        facts = turn.read(request, headers, identity, self.snapshot)
+        if chore:
+            features = {**facts.inputs["features"], "phase": "title"}
+            facts = replace(facts, inputs={**facts.inputs, "features": features})
+        pin = self.pins.get(facts.pin_key, self.now) if facts.pin_key else None
+        decision = turn.decide(facts, self.snapshot, turn.Moment("d", self.now, 0.5, pin, NoTrust()))
+        pinning, models = self.snapshot.policy.pinning, self.snapshot.catalog.models
+        left = pin_after(decision, facts.inputs["features"], pinning, self.now, pin, models)
+        if left is not None:
+            self.pins.put(facts.pin_key, left)
+        return decision
+
+    def _expected(
+        self, key: tuple[str, str, str], task: str, stronger: str, picture: bool, chore: bool
+    ) -> tuple[str, str]:
+        held = self.plain.pop(key, None)
+        if held is not None and held[1] > self.now:
+            self.plain[key] = held
+        else:
+            held = None
+        if stronger == "private":
+            return "blind", "guard"
+        if stronger == "forced":
+            return "sonnet", "forced"
+        fit = TIERS[:2] if picture else TIERS
+        wanted = BY_RULE.get(task) or ("opus" if key[2] == "auto" else key[2])
+        model, source = wanted if wanted in fit else "sonnet", "rule" if task else "default"
+        if held is not None and held[0] in fit and not chore:
+            rises = task == "debug" and held[0] != "opus"
+            model, source = ("opus", "escalation") if rises else (held[0], "pin")
+        if key[1] and not chore:
+            self.plain.pop(key, None)
+            self.plain[key] = model, self.now + 60.0
+            while len(self.plain) > MOST_PINS:
+                del self.plain[next(iter(self.plain))]
+        return model, source
+
+
+TestPinned: Any = Pinned.TestCase
+TestPinned.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
