@@ -79,7 +79,7 @@ def _at_name(page: Page, code: str, message: str, hint: str) -> Problem:
 
 
 def _check_names_once(page: Page) -> Iterator[Problem]:
-    for section in ("variables", "rules", "outcomes", "budgets"):
+    for section in ("variables", "rules", "outcomes", "budgets", "rate_limits"):
         yield from _once(page.document, page.items(section), (section,))
     cases = page.section("tests").get("cases") or ()
     named = [(index, case) for index, case in enumerate(cases) if isinstance(case, Mapping)]

@@ -14,7 +14,7 @@ from engine.core.errors import Fault, RequestError
 from engine.core.identity import LOCAL, Identity
 from engine.protocols import PROTOCOLS
 from engine.protocols.shape import Protocol
-from engine.server import links, outcomes
+from engine.server import links, outcomes, rates
 from engine.server.asking import ANTHROPIC, OPENAI_CHAT, OPENAI_RESPONSES, asks_as_gemini, not_taken
 from engine.server.engine import Engine, current_trial, decide
 from engine.server.exposition import CONTENT_TYPE, exposition
@@ -58,6 +58,7 @@ class Console:
             "malformed": dict(engine.malformed),
             "journal": engine.journal.health(),
             "keys": engine.keyring.health(time.time()),
+            "rate_limits": rates.told(engine.rates, policies.snapshot.policy.rate_limits),
             "budgets": engine.books.health(),
         }
         return _json(body, code)

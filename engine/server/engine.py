@@ -26,6 +26,7 @@ from engine.routing.balance import Balance
 from engine.routing.health import Health
 from engine.routing.holding import MemoryLineages, foreign_before, lineage_after, lineage_key, reply_key
 from engine.routing.pins import follows_pin, pin_after, pin_elsewhere
+from engine.routing.rates import Rates
 from engine.routing.tasks import Finished, TaskBook
 from engine.routing.warmth import NOTHING_WARM, MemoryWarmth, conversation_of, warm_after
 from engine.server.credentials import Resting
@@ -95,6 +96,7 @@ class Engine:
     trial: Trial | None = None  # of the snapshot that last decided; ask `current_trial`
     chores: set[asyncio.Task[None]] = field(default_factory=set)  # work beside requests, under way
     keyring: Keyring = field(default_factory=Keyring)
+    rates: Rates = field(default_factory=Rates)
     knocks: Knocks = field(default_factory=Knocks)
     resting: Resting = field(default_factory=Resting)  # credentials of clients that are spent for a while
 

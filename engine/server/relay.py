@@ -33,6 +33,7 @@ from engine.server.engine import Decided, Engine, conclude, decide, remember
 from engine.server.identity import identify, key_in_query
 from engine.server.ledger import retry_advice
 from engine.server.log import Logger, where
+from engine.server.rates import Admission
 from engine.server.receiving import GoneError, Watcher, header_map, read_body
 from engine.server.tasks import finish
 
@@ -51,21 +52,25 @@ class Relay:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         engine, answer = self._engine, Answer(send, self._protocol)
         arrived = time.monotonic()
+        admission = Admission(engine.rates, engine.policies.snapshot.policy.rate_limits)
         engine.running += 1
         try:
             headers = header_map(scope)
             identity = identify(engine, headers, scope["query_string"])
             headers |= key_in_query(headers, scope["query_string"])
+            admission.enter(identity)
             raw = await read_body(receive, headers, engine.settings)
             read = time.perf_counter()
             decided = await decide(engine, self._protocol, raw, headers, identity, self._told)
             engine.metrics.decided(time.perf_counter() - read)
+            admission.expect(decided.decision.features["context_tokens"])
             engine.books.hold(decided.facts, decided.decision, decided.snapshot)
             try:
                 if (finished := remember(engine, decided)) is not None:
                     engine.beside(finish(engine, finished))
                 await engine.books.committed(decided.decision.id)
-                await Exchange(engine, self._protocol, decided, headers, answer, arrived).run(receive)
+                exchange = Exchange(engine, self._protocol, decided, headers, answer, arrived)
+                admission.tokens = await exchange.run(receive)
             finally:
                 engine.books.release(decided.decision.id)
         except GoneError:
@@ -94,6 +99,7 @@ class Relay:
             await answer.fail(Fault("server_error", "the engine made a mistake; its log says which"))
         finally:
             engine.running -= 1
+            admission.leave()
             answer.release()
 
 
@@ -120,8 +126,9 @@ class Exchange:
         self._ways = RequestWays(engine.health, engine.balance, decided.decision.session, decided.decision.id)
         self._verbatim: dict[Fault, bytes] = {}
 
-    async def run(self, receive: Receive) -> None:
-        """Serve the client, unless it leaves first: then the provider's call is given up at once."""
+    async def run(self, receive: Receive) -> int:
+        """Serve the client, unless it leaves first: then the provider's call is given up at once. Gives the
+        tokens it took."""
         fault: Fault | None = None
         gone = False
         watcher = Watcher(receive, self._answer)
@@ -142,7 +149,8 @@ class Exchange:
                 await self._answer.fail(fault)
         finally:
             watcher.stop()
-            self._record(fault, gone)
+            tokens = self._record(fault, gone)
+        return tokens
 
     async def _serve(self) -> Fault | None:
         """Attempt after attempt until one serves; the fault to show where none did."""
@@ -252,8 +260,8 @@ class Exchange:
             (b"x-weave-reason", header_value(decision.reason)),
         ]
 
-    def _record(self, fault: Fault | None, gone: bool) -> None:
-        """How the request ended; the last attempt is the one that served it, if any did."""
+    def _record(self, fault: Fault | None, gone: bool) -> int:
+        """How the request ended; the last attempt is the one that served it, if any did. Gives the tokens it took."""
         engine, last, now = self._engine, self._dispatch, time.monotonic()
         served = last if last is not None and (fault is None or last.first_content is not None) else None
         stop, usage = (served.stop, served.usage) if served is not None else (None, Usage())
@@ -281,6 +289,7 @@ class Exchange:
         )
         conclude(engine, self._decided, result, served.reply_id if served is not None else "")
         log_result(engine.log, result)
+        return usage.input_tokens + usage.output_tokens
 
     def _wasted_usd(self, last: Dispatch | None) -> float:
         """What attempts that did not serve must have cost: those that the provider took up."""
