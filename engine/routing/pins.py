@@ -30,9 +30,17 @@ def session_of(keys: Sequence[str], inputs: Inputs) -> str:
         root, _, name = key.partition(".")
         value = inputs[root].get(name)
         if value:
+            if key == "hints.session" and inputs["features"].get("subagent"):
+                value = f"{value}/{_agent(inputs['features'])}"
             identity = inputs["identity"].get("name", "")
             return hashlib.blake2b(f"{identity}\0{key}\0{value}".encode(), digest_size=12).hexdigest()
     return ""
+
+
+def _agent(features: Mapping[str, Any]) -> str:
+    """What tells a sub-agent apart from who started it: a hint stands in the client's configuration, so all its agents
+    send the same one."""
+    return str(features.get("client_session") or features.get("first_user_hash", ""))
 
 
 def follows_pin(features: Mapping[str, Any]) -> bool:

@@ -13,7 +13,11 @@ import pytest
 from engine.core.conversation import Request
 from engine.protocols import PROTOCOLS
 
-PATHS = {"/v1/messages": "anthropic-messages", "/v1/chat/completions": "openai-chat"}
+PATHS = {
+    "/v1/messages": "anthropic-messages",
+    "/v1/chat/completions": "openai-chat",
+    "/v1/responses": "openai-responses",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,19 @@ def test_the_first_key_that_is_present_names_the_session() -> None:
     assert session_of(KEYS, inputs()) == ""
 
 
+def test_a_sub_agent_has_a_session_of_its_own_though_a_hint_names_the_same_for_all() -> None:
+    # W53: a header that stands in a client's configuration is sent by every agent of it
+    def asked(session: str, hashed: str, subagent: bool) -> str:
+        told = inputs(hint="job", session=session, hashed=hashed)
+        return session_of(KEYS, {**told, "features": {**told["features"], "subagent": subagent}})
+
+    main, one, other = asked("a", "x", False), asked("a/1", "y", True), asked("a/2", "z", True)
+    assert main == session_of(KEYS, inputs(hint="job"))
+    assert len({main, one, other}) == 3
+    assert one == asked("a/1", "changed", True)
+    assert asked("", "y", True) != asked("", "z", True)
+
+
 def test_two_callers_with_one_session_id_do_not_share_a_pin() -> None:
     # W53: a session is the session's id within its caller, never the caller alone
     assert session_of(KEYS, inputs(session="b", name="ann")) != session_of(
