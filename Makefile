@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test lint types unit bench learning differential fuzz chaos soak reference lock clean
+.PHONY: install demo test lint types unit bench learning differential fuzz chaos soak crash reference lock clean
 
 install: .venv/installed
 
@@ -58,6 +58,10 @@ chaos: install
 # The same at a moderate rate for ten minutes, to see whether memory stays flat.
 soak: install
 	$(BIN)/python -m tests.chaos --sessions 500 --seconds 600 --rate 30 $(if $(SEED),--seed $(SEED))
+
+# Kills the engine fifty times while it works, and looks for what was promised: some minutes. SEED repeats a course.
+crash: install
+	$(BIN)/python -m tests.crash $(if $(SEED),--seed $(SEED))
 
 # Writes the lock again. Addresses of package indexes stay out of it.
 lock:
