@@ -38,3 +38,12 @@ def test_the_reuse_benchmark_tells_how_often_it_happens_and_what_it_changes() ->
     assert line["pinned_hit_rate"] < line["free_hit_rate"]
     assert line["free_same_choice"] > 0.8
     assert line["free_time_ratio"] > 0
+
+
+def test_the_failover_benchmark_tells_what_a_dead_endpoint_costs() -> None:
+    command = [sys.executable, "tests/benchmarks/failover.py", "--seconds", "0.5", "--json"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120).stdout
+    line = json.loads(told.splitlines()[-1])
+    assert line["hangs"]["first_seconds"] >= line["connect_timeout_seconds"] > 0
+    assert line["well"]["ratio"] == 1.0
+    assert all(line[name]["requests"] >= 20 for name in ("well", "refuses", "hangs"))

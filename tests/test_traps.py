@@ -122,7 +122,6 @@ TRAPS = [f"{letter}{number}" for letter, numbers in NUMBERS.items() for number i
 UNTESTED: Mapping[str, str] = {
     "G17": "the Bedrock protocol is not spoken yet",
     "W9": "the engine never asks for a grammar; a client that does is told what its provider says of it",
-    "W50": "a stream is watched by its bytes; a watch over its content comes with health of attempts",
 }
 
 ID = re.compile(r"\b([GW]\d{1,3})\b")

@@ -8,7 +8,6 @@ Lesson     what a learner takes from an outcome; learner state is the fold of al
 Withdrawal lessons that no longer count: their outcome was outranked, or an operator rolled back
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -123,7 +122,7 @@ class Attempt:
     model: Model
     binding: Binding
     endpoint: Endpoint
-    left_seconds: float = math.inf
+    left_seconds: float = float("inf")
 
 
 @dataclass(frozen=True, slots=True)
