@@ -26,6 +26,7 @@ from engine.routing.balance import Balance
 from engine.routing.health import Health
 from engine.routing.holding import MemoryLineages, foreign_before, lineage_after, lineage_key, reply_key
 from engine.routing.pins import follows_pin, pin_after, pin_elsewhere
+from engine.routing.reuse import MemoryReuse, is_repeatable, reuse_key
 from engine.routing.rates import Rates
 from engine.routing.tasks import Finished, TaskBook
 from engine.routing.warmth import NOTHING_WARM, MemoryWarmth, conversation_of, warm_after
@@ -90,6 +91,7 @@ class Engine:
     balance: Balance = field(default_factory=Balance)
     metrics: Metrics = field(default_factory=Metrics)
     warmth: Warmth = field(default_factory=MemoryWarmth)
+    reuse: MemoryReuse = field(default_factory=MemoryReuse)
     tasks: TaskBook = field(default_factory=TaskBook)
     history: History = field(default_factory=History)  # how calls went lately
     stops: Stops | None = None  # the canaries that were switched off, also before the last restart
@@ -145,6 +147,7 @@ async def decide(
         lineages=engine.lineages,
         spend=engine.books.ledger,
         warm=_warm(engine, facts),
+        earlier=_earlier(engine, facts, snapshot, now),
     )
     trial = current_trial(engine)
     if trial is None:
@@ -186,8 +189,18 @@ def _pin(engine: Engine, facts: turn.Facts, now: float) -> Pin | None:
 
 
 def _moment_of(engine: Engine, moment: turn.Moment, facts: turn.Facts) -> turn.Moment:
-    """The same moment for a policy on trial, whose sessions and pins are its own."""
-    return replace(moment, pin=_pin(engine, facts, moment.now), warm=_warm(engine, facts))
+    """The same moment for a policy on trial, whose sessions, pins and decisions are its own."""
+    pin, warm, snapshot = _pin(engine, facts, moment.now), _warm(engine, facts), engine.policies.snapshot
+    return replace(moment, pin=pin, warm=warm, earlier=_earlier(engine, facts, snapshot, moment.now))
+
+
+def _earlier(engine: Engine, facts: turn.Facts, snapshot: Snapshot, now: float) -> Decision | None:
+    """A decision about a request like this one that may be used again."""
+    policy = snapshot.policies[facts.lane] if facts.lane else snapshot.policy
+    key = reuse_key(policy, facts.inputs, facts.request.model)
+    if key is None or policy.reuse is None:
+        return None
+    return engine.reuse.get(key, policy.reuse.seconds, snapshot.fingerprint, now)
 
 
 def _warm(engine: Engine, facts: turn.Facts) -> Mapping[str, Warm]:
@@ -200,6 +213,7 @@ def remember(engine: Engine, decided: Decided) -> Finished | None:
     task, finished = _enter(engine, decided.facts, decided.decision.at)
     decision = replace(decided.decision, task=task) if task else decided.decision
     _put_pin(engine, decided.facts, decision, decided.snapshot)
+    _put_reuse(engine, decided.facts, decision, decided.snapshot)
     if decided.trial is not None and decided.tried is not None:
         _remember_trial(engine, decided.trial, decided.tried)
     engine.journal.record(decision)
@@ -255,6 +269,12 @@ def _put_pin(engine: Engine, facts: turn.Facts, decision: Decision, snapshot: Sn
     pin = pin_after(decision, features, snapshot.policy.pinning, decision.at, held, snapshot.catalog.models)
     if pin is not None:
         engine.pins.put(facts.pin_key, pin)
+
+
+def _put_reuse(engine: Engine, facts: turn.Facts, decision: Decision, snapshot: Snapshot) -> None:
+    key = reuse_key(snapshot.policy, facts.inputs, facts.request.model)
+    if key is not None and is_repeatable(decision):
+        engine.reuse.put(key, decision)
 
 
 def _put_warm(engine: Engine, decided: Decided, result: Result) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.core.conversation import Message, Text
-from engine.core.policy import Pinning
+from engine.core.policy import Inputs, Pinning
 from engine.features import FeatureValue, features, survey
 from engine.routing.pins import follows_pin, session_of
 
@@ -135,12 +135,11 @@ def test_a_sub_agent_and_a_chore_never_set_or_follow_the_pin_of_the_work(capture
         seen = _features(captures, client)
         sessions: dict[str, set[str]] = {"work": set(), "agent": set()}
         for name, (_, values) in seen.items():
-            inputs = {"hints": {"session": "job"}, "features": values, "identity": {"name": "ann"}}
-            for asked in ({}, inputs["hints"]):
-                session = session_of(keys, {**inputs, "hints": asked})
-                assert session != session_of(keys, {**inputs, "hints": asked, "identity": {"name": "bob"}})
-                kind = "agent" if values["subagent"] else "work"
-                sessions[kind].add(session)
+            for hints in ({}, {"session": "job"}):
+                inputs: Inputs = {"hints": hints, "features": values, "identity": {"name": "ann"}}
+                session = session_of(keys, inputs)
+                assert session != session_of(keys, {**inputs, "identity": {"name": "bob"}})
+                sessions["agent" if values["subagent"] else "work"].add(session)
             assert follows_pin(values) is (name not in TITLES | CLASSIFIERS | SUMMARIES) or (
                 values["phase"] == "probe"
             )

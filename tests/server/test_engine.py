@@ -8,6 +8,7 @@ import pytest
 from engine.core.errors import Fault, RequestError
 from engine.core.policy import Breaker
 from engine.routing.health import Health
+from engine.routing.holding import lineage_key
 from engine.server.engine import Ids, parse
 
 
@@ -67,11 +68,10 @@ def test_a_session_that_is_served_is_remembered_beyond_its_pin(house: Any) -> No
         async with house() as it:
             reply = await it.ask("hi", headers={"x-weave-session": "s1"})
             assert reply.status_code == 200
-            async with asyncio.timeout(5):
-                while not (known := it.engine.lineages.known):  # noqa: ASYNC110
-                    await asyncio.sleep(0.01)
-            ((key, lineage),) = known.items()
-            assert key.endswith("/anthropic-messages")
+            decision = await it.engine.journal.decision(reply.headers["x-weave-decision"])
+            key = lineage_key(decision.session, decision.features, "anthropic-messages")
+            await until(lambda: it.engine.lineages.get(key))
+            lineage = it.engine.lineages.get(key)
             assert (lineage.model, lineage.since) == ("opus", 0)
 
     run(play())
@@ -117,6 +117,32 @@ def test_what_an_answer_leaves_in_its_vendors_cache_is_known_when_the_session_go
     def turns(it: Any) -> int:
         ((_, known),) = it.engine.warmth.known.items()
         return int(known["opus"].turns)
+
+    run(play())
+
+
+def test_a_decision_is_used_again_until_the_policies_change_and_the_journal_says_so(house: Any) -> None:
+    policy = """\
+apiVersion: weave/v1
+kind: Policy
+metadata: {name: p}
+rules: [{name: work, when: true, then: {use: mid}}]
+default: {use: frontier}
+pinning: {key: [hints.session]}
+reuse: {for: 60s, key: [features.signature]}
+"""
+
+    async def play() -> None:
+        async with house(policy=policy) as it:
+            first, second = await it.ask("hi"), await it.ask("hi")
+            names = [reply.headers["x-weave-decision"] for reply in (first, second)]
+            assert second.headers["x-weave-reason"].startswith("work, as 0 s ago")
+            made = [await it.engine.journal.decision(name) for name in names]
+            assert [one.reused_from for one in made] == ["", names[0]]
+            it.policy.write_text(policy.replace("use: mid", "use: small"))
+            before = it.engine.policies.snapshot
+            await until(lambda: it.engine.policies.snapshot is not before)
+            assert (await it.ask("hi")).headers["x-weave-model"] == "haiku"
 
     run(play())
 
