@@ -46,9 +46,20 @@ differential: install
 reference: install
 	$(BIN)/python -m tests.policy.reference
 
-# Random conversations and streams through every protocol, other ones each time: some minutes.
-fuzz: install
+# Random conversations and streams through every protocol, other ones each time, then random requests to every path
+# that /openapi.json describes: some minutes.
+fuzz: install .venv-checks/installed
 	WEAVE_FUZZ_EXAMPLES=3000 $(BIN)/python -m pytest tests/protocols/oracles -k random
+	$(BIN)/python -m tests.server.security.surface .venv-checks/bin/schemathesis
+
+# Whether a known vulnerability is in what the engine depends on. Ends with 3 where nobody could be asked.
+audit: install .venv-checks/installed
+	$(BIN)/python -m tests.audit .venv-checks/bin/pip-audit requirements.lock
+
+.venv-checks/installed: requirements-checks.lock
+	$(PYTHON) -m venv .venv-checks
+	.venv-checks/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements-checks.lock
+	touch $@
 
 # Two thousand sessions against providers that fail in every way, over sockets: three minutes. Ends with a line of JSON;
 # SEED=… does again what it names.
@@ -71,7 +82,9 @@ lock:
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --output-file requirements.lock pyproject.toml
 	CUSTOM_COMPILE_COMMAND="make lock" .venv-lock/bin/pip-compile --quiet --extra dev --extra bench --generate-hashes --allow-unsafe --strip-extras \
 		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --constraint requirements.lock --output-file requirements-bench.lock pyproject.toml
+	CUSTOM_COMPILE_COMMAND="make lock" .venv-lock/bin/pip-compile --quiet --extra checks --generate-hashes --allow-unsafe --strip-extras \
+		--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --constraint requirements.lock --output-file requirements-checks.lock pyproject.toml
 	rm -rf .venv-lock
 
 clean:
-	rm -rf .venv .venv-lock .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf .venv .venv-lock .venv-checks .mypy_cache .ruff_cache .hypothesis build dist

@@ -76,6 +76,11 @@ class Histogram:
         seen[bisect_left(self._buckets, value)] += 1
         seen[-1] += value
 
+    def counts(self) -> Iterator[tuple[Labels, float]]:
+        """How many values there were."""
+        for labels, seen in self._seen.items():
+            yield labels, sum(seen[:-1])
+
     def lines(self) -> Iterator[str]:
         bounds = (*(f"{bound:g}" for bound in self._buckets), "+Inf")
         for labels, seen in self._seen.items():

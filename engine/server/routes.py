@@ -83,5 +83,9 @@ async def _not_found(request: Request, _error: Exception) -> Response:
     return _fault_response(request, Fault("not_found", message, origin="client"))
 
 
-async def _not_allowed(request: Request, _error: Exception) -> Response:
-    return _fault_response(request, not_taken(request.scope))
+async def _not_allowed(request: Request, error: Exception) -> Response:
+    answer = _fault_response(request, not_taken(request.scope))
+    answer.headers.update(
+        getattr(error, "headers", None) or {}
+    )  # Allow, which RFC 9110 section 15.5.6 asks for
+    return answer

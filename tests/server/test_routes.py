@@ -185,6 +185,7 @@ def test_what_nobody_answers_is_a_sentence_in_json(house: Any, method: str, path
             reply = await it.client.request(method, path)
             assert reply.status_code == status
             assert path in reply.json()["error"]["message"]
+            assert ("allow" in reply.headers) == (status == 405)
 
     run(play())
 

@@ -37,7 +37,7 @@ input: input.v1
 rules: []
 default: {use: requested}
 pinning: {key: [hints.session], ttl: 30m}
-failover: {chains: {frontier: [frontier]}, attempts: 4, deadline: 30s, breaker: {failures: 1000}}
+failover: {chains: {frontier: [frontier]}, attempts: 2, deadline: 30s, breaker: {failures: 1000}}
 """
 
 
@@ -153,7 +153,7 @@ class Site:
 
 @asynccontextmanager
 async def opened(
-    folder: Path, environment: dict[str, str] | None = None, **settings: Any
+    folder: Path, environment: dict[str, str] | None = None, attempts: int = 2, **settings: Any
 ) -> AsyncIterator[Site]:
     out, journal = StringIO(), folder / "weave.db"
     log = Log(out, json=True)
@@ -166,7 +166,10 @@ async def opened(
     for vendor, server in servers.items():
         path = simulator.url(vendor).split("/", 3)[3]
         urls[vendor] = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/{path}"
-    files = {"catalog.yaml": catalog(urls), "plain.yaml": POLICY}
+    files = {
+        "catalog.yaml": catalog(urls),
+        "plain.yaml": POLICY.replace("attempts: 2", f"attempts: {attempts}"),
+    }
     chosen = replace(DEFAULTS, policies=folder, journal=str(journal), **settings)
     keys = {f"KEY_{vendor}": key for vendor, key in KEYS.items()}
     try:
