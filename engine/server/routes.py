@@ -85,7 +85,5 @@ async def _not_found(request: Request, _error: Exception) -> Response:
 
 async def _not_allowed(request: Request, error: Exception) -> Response:
     answer = _fault_response(request, not_taken(request.scope))
-    answer.headers.update(
-        getattr(error, "headers", None) or {}
-    )  # Allow, which RFC 9110 section 15.5.6 asks for
+    answer.headers.update(getattr(error, "headers", None) or {})  # Allow: RFC 9110 section 15.5.6
     return answer

@@ -6,6 +6,7 @@ import json
 import logging
 from base64 import b64encode
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +135,7 @@ def test_when_providers_fail(site: Opening, tmp_path: Path, caplog: pytest.LogCa
 def test_when_providers_repeat_the_key_they_refuse(
     site: Opening, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    status = 0
-
-    def refusing(vendor: str) -> bytes:
+    def refusing(status: int, vendor: str) -> bytes:
         words = f"the key {KEYS[vendor]} may not do this"
         told = {"type": "error", "error": {"type": words, "code": words, "message": words, "status": words}}
         body = json.dumps(told).encode()
@@ -144,10 +143,9 @@ def test_when_providers_repeat_the_key_they_refuse(
         return f"{head}content-length: {len(body)}\r\nconnection: close\r\n\r\n".encode() + body
 
     async def play() -> None:
-        nonlocal status
         async with site({"WEAVE_LINK_SECRET": LINK_SECRET}, attempts=1) as it:
-            it.wires.answer = refusing
             for status in STATUSES:
+                it.wires.answer = partial(refusing, status)
                 answers = await everything(it, ["openai"])
                 await asyncio.sleep(0.3)
                 search_all(it, tmp_path, answers, caplog)
