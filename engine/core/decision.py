@@ -181,6 +181,7 @@ class Result:
     client_gone: bool = False
     dropped: tuple[Loss, ...] = ()  # what did not come through as it was; of the answer, under `reply`
     edits: tuple[str, ...] = ()  # top-level fields changed in a body forwarded as it came
+    credential: str = ""  # `client` where it was the client's own, so that the operator has not paid
     wasted_usd: float = (
         0.0  # what attempts that were given up are estimated to have cost, on top of `cost_usd`
     )

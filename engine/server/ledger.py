@@ -122,9 +122,10 @@ class Books:
             )
 
     def settle(self, result: Result, snapshot: Snapshot) -> None:
-        """Charge what a request came to."""
+        """Charge what a request came to, of which a client's own credential pays its answer."""
         now = time.time()
-        amount = nanos(result.cost_usd) + nanos(result.wasted_usd)
+        paid = 0.0 if result.credential == "client" else result.cost_usd
+        amount = nanos(paid) + nanos(result.wasted_usd)
         scopes = self.ledger.settle(result.decision, amount, now)
         if amount and scopes:
             self._tell_reached(snapshot.policy.budgets, scopes, now)

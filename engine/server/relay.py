@@ -285,6 +285,7 @@ class Exchange:
             client_gone=gone,
             dropped=losses.recorded(*last.losses) if last is not None else (),
             edits=last.outbound.edits if last is not None else (),
+            credential="client" if served is not None and served.clients_own else "",
             wasted_usd=self._wasted_usd(last if served is None else None),
         )
         conclude(engine, self._decided, result, served.reply_id if served is not None else "")

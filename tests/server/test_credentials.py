@@ -459,6 +459,30 @@ def test_no_credential_of_a_client_is_kept(tmp_path: Path) -> None:
     run(play())
 
 
+BUDGET = "budgets: [{name: day, per: identity.name, usd: 100, window: 24h, over: {reject: 429}}]"
+
+
+def test_what_a_client_s_own_credential_pays_is_no_spend_of_the_operator_s(tmp_path: Path) -> None:
+    async def play() -> None:
+        async with site(tmp_path, policy=POLICY + BUDGET) as it:
+            own = await it.ask(authorization=OAUTH)
+            operators = await it.ask()
+            await asyncio.sleep(0.3)
+
+            async def paid(reply: httpx.Response) -> tuple[str, float]:
+                result = await it.engine.journal.result(reply.headers["x-weave-decision"])
+                assert result is not None
+                return result.credential, result.cost_usd
+
+            (whose, cost), (whose_not, _) = await paid(own), await paid(operators)
+            assert (whose, whose_not) == ("client", "")
+            assert cost > 0  # as it would have been at the list price
+            told = (await it.client.get("/v1/budgets")).json()["budgets"]
+            assert sum(one["spent_usd"] for one in told) == pytest.approx(cost)
+
+    run(play())
+
+
 def everything_in(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.glob("weave.db*"))
 
