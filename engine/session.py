@@ -97,7 +97,7 @@ def _stays(held: Held, inputs: Inputs, bench: Bench) -> tuple[Step, ...] | None:
         return _left_alone(held, "an escalation brought the session here")
     if bench.policy.locked(inputs):
         return _left_alone(held, "pinning.lock_while holds")
-    if held.now - pin.moved < _cache_seconds(held.model, bench.catalog):
+    if pin.moved and held.now - pin.moved < _cache_seconds(held.model, bench.catalog):
         return _left_alone(held, "the session has only just moved here")
     return None
 

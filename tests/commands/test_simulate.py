@@ -1,5 +1,6 @@
 import asyncio
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,12 +14,13 @@ from engine.core.cost import cost_usd
 from engine.core.decision import Decision, Lesson, Outcome, Result, StepRun
 from engine.core.identity import LOCAL
 from engine.core.reply import Usage
+from engine.documents import shipped_text
 from engine.learning.state import State
 from engine.protocols import PROTOCOLS
 from engine.routing.pins import MemoryPins, pin_after
 from engine.server.journal import Journal
 from engine.server.reload import load_from
-from engine.snapshot import Snapshot
+from engine.snapshot import Snapshot, build
 
 Weave = Callable[..., Any]
 
@@ -352,3 +354,26 @@ def test_where_nothing_can_be_said_of_the_work_it_says_so(
 ) -> None:
     write(tmp_path / "weave.db", past(snapshot, [WORK] * 3))
     assert "no task that a learner was asked about has an outcome yet" in weave("simulate", draft()).out
+
+
+MOVING = """\
+apiVersion: weave/v1
+kind: Policy
+metadata: {name: p}
+rules:
+  - {name: planning, when: has(hints.task), then: {use: frontier}}
+  - {name: work, when: true, then: {use: small}}
+default: {use: frontier}
+pinning: {switch_when_saving_usd: 0.01}
+"""
+
+
+@pytest.mark.parametrize(("cached", "stays"), [(100_000, 2), (0, 1)])
+def test_a_replay_knows_what_was_warm_in_a_session(cached: int, stays: int) -> None:
+    snapshot = build({"catalog.yaml": shipped_text("policies/catalog.yaml"), "p.yaml": MOVING})
+    replay = Replay(snapshot, [])
+    planned = Asked("opus", headers=(*SESSION, ("x-weave-task", "plan")))
+    for decision, result in past(snapshot, [planned, Asked("opus", headers=SESSION)]):
+        long = replace(decision, features={**decision.features, "context_tokens": 100_000})
+        replay.take(long, replace(result, usage=Usage(100_000, 400, cache_read_tokens=cached)))
+    assert replay.found.tiers_after == Counter({"frontier": stays, **({"small": 1} if stays == 1 else {})})
