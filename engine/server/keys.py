@@ -67,6 +67,9 @@ class Key:
         return self.revoked is None and (self.expires is None or now < self.expires)
 
 
+REQUIRED = frozenset({"id", "sha256", "name"})
+FIELDS = frozenset(field.name for field in fields(Key))
+
 # What an unknown id is compared with, so that it takes as long as a known one. No key has this hash.
 NOBODY = Key("", "0" * 64, "")
 
@@ -155,8 +158,7 @@ def parse(raw: bytes, file: str) -> Keys:
 def _key(entry: Any, number: int) -> Key:
     """Raises ValueError for what is not exactly a key: a field that is not understood might have forbidden
     something."""
-    names = {field.name for field in fields(Key)}
-    if not isinstance(entry, dict) or not {"id", "sha256", "name"} <= entry.keys() <= names:
+    if not isinstance(entry, dict) or not REQUIRED <= entry.keys() <= FIELDS:
         raise ValueError(f"entry {number} is no key, or one of a newer engine's")
     key = Key(**entry)
     whole = all(

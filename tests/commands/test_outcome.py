@@ -234,3 +234,33 @@ def test_a_killed_engine_starts_again_with_what_it_was_told_and_taken_back(
     finally:
         killed(process)
     assert state() == before
+
+
+def test_an_engine_that_needs_a_key_is_shown_the_one_in_the_environment(
+    weave: Weave, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str | None] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            shown.append(self.headers["x-weave-key"])
+            self.rfile.read(int(self.headers["content-length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(json.dumps(ANSWER).encode())
+
+        def log_message(self, *_: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}"
+            told = ("outcome", "--decision", "d1", "--rating", "1", "--url", url)
+            assert weave(*told).code == 0
+            monkeypatch.setenv("WEAVE_KEY", "wk_one")
+            assert weave(*told).code == 0
+        finally:
+            server.shutdown()
+            thread.join()
+    assert shown == [None, "wk_one"]
