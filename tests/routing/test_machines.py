@@ -30,7 +30,7 @@ from engine.routing.pins import MemoryPins, pin_after
 from engine.routing.ways import RequestWays
 from engine.snapshot import build
 
-BINDINGS = tuple(Binding(endpoint, id) for endpoint in ("one", "two") for id in ("opus", "haiku"))
+BINDINGS = (Binding("one", "opus"), Binding("one", "haiku"), Binding("two", "opus"))
 MODEL = Model("opus", "frontier", 1, 1, frozenset(), Price(0, 0, 0, 0), BINDINGS)
 
 LONGEST_COOLDOWN = 600.0
@@ -144,6 +144,12 @@ class Breakers(RuleBasedStateMachine):
         for _ in range(count):
             if (call := self._begin(binding)) is not None:
                 self._end(call, None, 6.0 if slow else 0.1)
+
+    @rule(binding=st.sampled_from(BINDINGS), count=st.integers(2, 5))
+    def a_storm_passes_and_one_call_outlasts_it(self, binding: Binding, count: int) -> None:
+        begun = [call for _ in range(count) if (call := self._begin(binding)) is not None]
+        for call in begun[1:]:
+            self._end(call, fault("server_error"), 0.1)
 
     def _begin(self, binding: Binding) -> Call | None:
         ways = RequestWays(self.health, Balance(), "", "d1")
@@ -259,7 +265,7 @@ class Breakers(RuleBasedStateMachine):
 
 
 TestBreakers: Any = Breakers.TestCase
-TestBreakers.settings = settings(max_examples=100, stateful_step_count=50, deadline=None)
+TestBreakers.settings = settings(max_examples=250, stateful_step_count=50, deadline=None)
 
 
 # ---- budgets
