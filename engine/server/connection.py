@@ -58,7 +58,8 @@ class Connection(HttpToolsProtocol):
         super().__init__(*args, **kwargs)
         self._in_head = False
         self._in_body = False
-        self._head_bytes = 0
+        self._heads = 0  # that began so far
+        self._head_bytes = 0  # of the one under way, as far as it came in pieces of its own
         self._framing = 0
         self._refused = False
         self._offered = False  # another protocol, and a body with it: a second parser reads it
@@ -88,12 +89,8 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused or self.transport.is_closing():
             return
-        if self._in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > self.bounds.head_bytes:
-                self._refuse(431, "the head of this request is too large")
-                return
-        elif self._in_body:
+        heads = self._heads
+        if self._in_body:
             self._framing += len(data)
         self._unset_keepalive_if_required()
         try:
@@ -104,7 +101,11 @@ class Connection(HttpToolsProtocol):
             self._refuse(400, "this is not HTTP as it has to be")
         if self.transport.is_closing() or self._refused:
             return
-        if self._framing > MOST_FRAMING_BYTES:
+        if self._in_head and self._heads == heads:  # nothing but this head is in the piece
+            self._head_bytes += len(data)
+        if self._head_bytes > self.bounds.head_bytes:
+            self._refuse(431, "the head of this request is too large")
+        elif self._framing > MOST_FRAMING_BYTES:
             self._refuse(400, "the body of this request is mostly framing")
         elif not self._in_body and not self._busy:
             self._wait(self.bounds.head_seconds)
@@ -116,6 +117,7 @@ class Connection(HttpToolsProtocol):
         if self._offered:  # the second parser's own head
             return
         super().on_message_begin()
+        self._heads += 1
         self._in_head, self._head_bytes, self._framing = True, 0, 0
 
     def on_url(self, url: bytes) -> None:

@@ -165,6 +165,16 @@ def test_a_patient_client_of_several_requests_is_served() -> None:
     run(play)
 
 
+def test_thousands_of_requests_in_a_row_are_no_large_head() -> None:
+    async def play() -> None:
+        async with line() as it:
+            one = HEAD + b"content-length: 2\r\n\r\nhi"
+            reply = await it.say(one * 6000 + HEAD + CLOSE + b"content-length: 0\r\n\r\n", wait=15)
+            assert reply.count(b"HTTP/1.1 200") == 6001
+
+    run(play)
+
+
 def test_what_follows_a_body_is_no_header() -> None:
     """Whole in one piece it would be among the headers before the application looks at them."""
 
