@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import math
+import secrets
 import signal
 import socket
 import time
@@ -17,16 +18,18 @@ from engine.features import warm
 from engine.routing.holding import MemoryLineages
 from engine.routing.pins import MemoryPins
 from engine.server.connection import Bounds, bounded
+from engine.server.contents import SECRET
 from engine.server.door import Door
 from engine.server.doorstep import Doorstep
 from engine.server.engine import Engine
 from engine.server.identity import Keyring
-from engine.server.journal import Journal
+from engine.server.journal import Journal, JournalError
 from engine.server.keeping import KeptLineages, KeptPins, Stops
 from engine.server.learner import Learners
 from engine.server.ledger import Books
 from engine.server.log import Logger
 from engine.server.reload import Policies, Source, follow, load_from
+from engine.server.retention import Retention, even_clock
 from engine.server.routes import routes
 from engine.server.tasks import sweep
 from engine.server.upstream import Upstream, trust
@@ -63,7 +66,9 @@ async def running(
     keyring = Keyring(settings.keys_file)
     trusted = trust(settings.ca_file)
     journal = await Journal.open(
-        settings.journal, warn=lambda text: log("journal", level="warning", trouble=text)
+        settings.journal,
+        warn=lambda text: log("journal", level="warning", trouble=text),
+        tend=Retention(lambda: policies.snapshot.policy.recording, even_clock()),
     )
     upstream = Upstream(trusted)
     loops: list[asyncio.Task[None]] = []
@@ -81,6 +86,7 @@ async def running(
         engine = Engine(settings, policies, pins, learners, journal, upstream, log, environment, books)
         engine.lineages = await KeptLineages.load(MemoryLineages(), journal)
         engine.stops = await Stops.load(journal)
+        engine.contents_key = await _contents_key(journal, environment)
         loops.append(asyncio.ensure_future(books.follow()))
         loops.append(asyncio.ensure_future(follow(settings.policies, policies, load, log, prepare)))
         engine.keyring = keyring
@@ -99,6 +105,14 @@ async def running(
             loop.cancel()
         await upstream.close()
         await journal.close()
+
+
+async def _contents_key(journal: Journal, environment: Mapping[str, str]) -> bytes:
+    """What hashes of what was said are keyed with; one for this time, where the journal cannot keep any."""
+    try:
+        return environment.get(SECRET, "").encode() or await journal.contents_key()
+    except JournalError:
+        return secrets.token_bytes(32)
 
 
 class Server(uvicorn.Server):

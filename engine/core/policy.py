@@ -139,6 +139,16 @@ class Reuse:
 
 
 @dataclass(frozen=True, slots=True)
+class Recording:
+    """What the journal keeps of prompts and replies, and for how long it keeps that, and decisions with their attempts
+    and results. What was learned and spent is kept for good."""
+
+    prompts: Literal["off", "hashed", "full"] = "off"
+    decisions_seconds: float = 90 * 86_400.0
+    contents_seconds: float = 7 * 86_400.0
+
+
+@dataclass(frozen=True, slots=True)
 class Shadow:
     """A policy that decides beside the one that serves, on a share of sessions, and serves nobody."""
 
@@ -190,6 +200,8 @@ class Policy(Protocol):
     def reuse(self) -> Reuse | None: ...
     @property
     def rollout(self) -> Rollout: ...
+    @property
+    def recording(self) -> Recording: ...
     @property
     def lossy(self) -> Lossy: ...
     @property

@@ -7,7 +7,14 @@ from typing import Any, Literal
 from engine.core.decision import Step
 from engine.core.policy import Action, Breaker, Failover, Learner, Pinning, Verdict
 from engine.policy.catalog import Page, seconds
-from engine.policy.declared import read_budgets, read_lossy, read_rate_limits, read_reuse, read_rollout
+from engine.policy.declared import (
+    read_budgets,
+    read_lossy,
+    read_rate_limits,
+    read_recording,
+    read_reuse,
+    read_rollout,
+)
 from engine.policy.evaluate import CompiledPolicy, Rule, Worth
 from engine.policy.expression import Ladder, Rung, compile_ladder
 from engine.policy.limits import deadline
@@ -55,6 +62,7 @@ def compile_policy(page: Page, phrases: Phrases) -> CompiledPolicy:
         rate_limits=read_rate_limits(page),
         reuse=read_reuse(page),
         rollout=read_rollout(page),
+        recording=read_recording(page),
         lossy=read_lossy(page),
         aborting=phrases.at.get(("rollout", "canary", "abort_when")),
         locking=phrases.at.get(("pinning", "lock_while")),

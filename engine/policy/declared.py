@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from engine.core.conversation import Lossy
 from engine.core.errors import Problem
-from engine.core.policy import Budget, Canary, RateLimit, Reuse, Rollout, Shadow
+from engine.core.policy import Budget, Canary, RateLimit, Recording, Reuse, Rollout, Shadow
 from engine.documents import Path, did_you_mean
 from engine.policy.catalog import Page, seconds
 
@@ -49,6 +49,15 @@ def read_reuse(page: Page) -> Reuse | None:
     return Reuse(seconds(value["for"]), tuple(value["key"])) if value else None
 
 
+def read_recording(page: Page) -> Recording:
+    usual, kept = Recording(), page.section("retention")
+    return Recording(
+        page.data.get("record", usual.prompts),
+        seconds(kept["decisions"]) if "decisions" in kept else usual.decisions_seconds,
+        seconds(kept["contents"]) if "contents" in kept else usual.contents_seconds,
+    )
+
+
 def read_rollout(page: Page) -> Rollout:
     value = page.section("rollout")
     shadow, canary = value.get("shadow"), value.get("canary")
@@ -88,6 +97,7 @@ def _check_lengths(page: Page) -> Iterator[Problem]:
         (("limits", "deadline"), page.section("limits").get("deadline")),
         (("reuse", "for"), page.section("reuse").get("for")),
     ]
+    places += [(("retention", key), value) for key, value in page.section("retention").items()]
     breaker = page.section("failover").get("breaker") or {}
     places += [
         (("failover", "breaker", key), breaker.get(key)) for key in ("slower_than", "window", "cooldown")

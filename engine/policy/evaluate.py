@@ -25,6 +25,7 @@ from engine.core.policy import (
     Pinning,
     Plan,
     RateLimit,
+    Recording,
     Reuse,
     Rollout,
     Verdict,
@@ -35,6 +36,7 @@ from engine.policy.limits import Deadline
 Variables = tuple[tuple[str, Expression], ...]
 
 NO_ROLLOUT = Rollout()
+AS_SHIPPED = Recording()
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +80,7 @@ class CompiledPolicy:
     budgets: tuple[Budget, ...] = ()
     rate_limits: tuple[RateLimit, ...] = ()
     reuse: Reuse | None = None
+    recording: Recording = AS_SHIPPED
     rollout: Rollout = NO_ROLLOUT
     lossy: Lossy = AS_USUAL
     aborting: Expression | None = None  # the condition that ends the canary

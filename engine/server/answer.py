@@ -24,6 +24,8 @@ LONGEST_WAIT_SECONDS = 24 * 3600.0
 RETRIED = (429, 503, 529)
 USUAL_WAIT_SECONDS = 5.0
 
+MOST_COPIED = 256 * 1024
+
 
 def header_value(text: str, most: int = 300) -> bytes:
     """Text made fit for a header: one line of printable ASCII; what is not becomes `?`."""
@@ -48,6 +50,7 @@ class Answer:
         self.ended = False
         self.sent = 0
         self.status = 0
+        self.copied: bytearray | None = None  # the body's beginning, where somebody wants to keep it
 
     async def whole(self, status: int, body: bytes, content_type: bytes = b"application/json") -> None:
         await self._start(status, [(b"content-type", content_type), (b"content-length", b"%d" % len(body))])
@@ -123,6 +126,8 @@ class Answer:
 
     async def _body(self, piece: bytes, more: bool) -> None:
         self.sent += len(piece)
+        if self.copied is not None and len(self.copied) < MOST_COPIED:
+            self.copied += piece
         if not more:
             self.ended = True
             self.release()

@@ -30,6 +30,7 @@ OTHERS = {
     "rollbacks": "INDEX {} ON withdrawals (stands) WHERE stands < number - 1",
     "lessons_by_outcome": "INDEX {} ON lessons (outcome)",
     "pins_by_end": "INDEX {} ON pins (expires)",
+    "contents_by_time": "INDEX {} ON contents (at)",
     "lineages_by_time": "INDEX {} ON lineages (at)",
 }
 

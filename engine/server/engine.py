@@ -19,6 +19,7 @@ from engine.core.identity import Identity
 from engine.core.lineage import Lineage, Lineages
 from engine.core.ports import Pin, PinStore, Warm, Warmth
 from engine.features import History
+from engine.protocols import PROTOCOLS
 from engine.protocols.shape import Protocol
 from engine.protocols.ties import RESPONSES, keeps_replies
 from engine.rollout import Trial, trial_of
@@ -30,6 +31,7 @@ from engine.routing.reuse import MemoryReuse, is_repeatable, reuse_key
 from engine.routing.rates import Rates
 from engine.routing.tasks import Finished, TaskBook
 from engine.routing.warmth import NOTHING_WARM, MemoryWarmth, conversation_of, warm_after
+from engine.server.contents import contents, reply_text
 from engine.server.credentials import Resting
 from engine.server.identity import Keyring
 from engine.server.journal import Journal
@@ -94,6 +96,7 @@ class Engine:
     reuse: MemoryReuse = field(default_factory=MemoryReuse)
     tasks: TaskBook = field(default_factory=TaskBook)
     history: History = field(default_factory=History)  # how calls went lately
+    contents_key: bytes = b""  # of the hashes of what was said
     stops: Stops | None = None  # the canaries that were switched off, also before the last restart
     trial: Trial | None = None  # of the snapshot that last decided; ask `current_trial`
     chores: set[asyncio.Task[None]] = field(default_factory=set)  # work beside requests, under way
@@ -243,13 +246,15 @@ def _enter(engine: Engine, facts: turn.Facts, now: float) -> tuple[int, Finished
     return engine.tasks.enter(facts.session, features["first_user_hash"], facts.tasks, now)
 
 
-def conclude(engine: Engine, decided: Decided, result: Result, reply: str = "") -> None:
+def conclude(engine: Engine, decided: Decided, result: Result, reply: str = "", copied: bytes = b"") -> None:
     """Keep how a request ended and who may read what is sealed in its answer, and count it for the policy that
-    decided it. `reply` is the provider's name of the answer, where the client was told it."""
+    decided it. `reply` is the provider's name of the answer, where the client was told it; `copied` is the beginning
+    of what it was sent."""
     engine.books.settle(result, decided.snapshot)
     engine.journal.record(result)
     engine.history.answered(decided.decision.features, result)
     engine.metrics.concluded(decided.decision, decided.facts.requested, result)
+    _put_contents(engine, decided, result, copied)
     _put_lineage(engine, decided, result, reply)
     _put_warm(engine, decided, result)
     _follow(engine, decided, result)
@@ -300,6 +305,18 @@ def _follow(engine: Engine, decided: Decided, result: Result) -> None:
         return
     if all(map(engine.health.is_down, decided.snapshot.catalog.models[own].served_by)):
         engine.pins.put(facts.pin_key, pin_elsewhere(pin, result.model, policy.pinning, result.at))
+
+
+def _put_contents(engine: Engine, decided: Decided, result: Result, copied: bytes) -> None:
+    """What was said, where the policy asks for it."""
+    kind = decided.snapshot.policy.recording.prompts
+    if kind == "off":
+        return
+    request = decided.request
+    reply = reply_text(PROTOCOLS[request.protocol], copied, streamed=request.stream) if kind == "full" else ""
+    engine.journal.record_contents(
+        contents(kind, engine.contents_key, result.decision, result.at, request, reply)
+    )
 
 
 def _put_lineage(engine: Engine, decided: Decided, result: Result, reply: str) -> None:

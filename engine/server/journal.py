@@ -9,6 +9,7 @@ An outcome is on disk, synced, before `record_outcome` returns; outcomes that wa
 prompt, so of a fault that is not ours only its kind and codes are kept.
 """
 
+import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,10 +17,12 @@ from typing import Any, TypeVar
 from engine import wire
 from engine.core.decision import AttemptRecord, Decision, Lesson, Outcome, Result, Withdrawal
 from engine.server.clerk import Clerk, Entry
+from engine.server.contents import Contents
 from engine.server.database import Connection, JournalError, first_of, kept, select
 from engine.server.precedence import Settled, root, settle
 from engine.server.rows import (
     ATTEMPTS,
+    CONTENTS,
     DECISIONS,
     LESSONS,
     OUTCOMES,
@@ -35,6 +38,7 @@ from engine.server.withdrawals import NEVER, Span, first_touched, withdrawn
 __all__ = ["Journal", "JournalError"]
 
 QUEUED_EVENTS = 20_000
+QUEUED_CONTENTS = 2_000
 SNAPSHOTS_KEPT = 10
 NEVER_BEFORE = float("-inf")
 
@@ -47,6 +51,8 @@ INSERT_OUTCOME = OUTCOMES.insert()
 INSERT_LESSON = LESSONS.insert()
 INSERT_WITHDRAWAL = WITHDRAWALS.insert()
 NUMBERED = "number > ? ORDER BY number"
+MAKE_KEY = "INSERT OR IGNORE INTO meta VALUES ('contents_key', ?)"
+THE_KEY = "SELECT value FROM meta WHERE name = 'contents_key'"
 SPANS = (
     "SELECT min(number), max(number) FROM lessons"
     " WHERE outcome IN (SELECT value FROM json_each(?)) GROUP BY outcome"
@@ -85,12 +91,14 @@ class Journal:
         read_only: bool = False,
         queued_events: int = QUEUED_EVENTS,
         warn: Callable[[str], None] = lambda _: None,
+        tend: Callable[[Connection], bool] = lambda _: False,
     ) -> "Journal":
         """The journal in a file, made where there is none, or in memory for `:memory:`.
 
-        `warn` is called from the journal's thread. Raises JournalError where the file cannot be used.
+        `warn` is called from the journal's thread, and so is `tend`, every second: it looks after what is there, a
+        little at a time, and says whether there is more to do. Raises JournalError where the file cannot be used.
         """
-        clerk = Clerk(str(path), read_only, queued_events, warn)
+        clerk = Clerk(str(path), read_only, queued_events, warn, tend)
         await clerk.open()
         return cls(clerk)
 
@@ -99,6 +107,11 @@ class Journal:
     def record(self, event: Recorded) -> None:
         """Keep an event, soon. Never waits and never fails."""
         self._clerk.record(Entry(INSERT[type(event)], event))
+
+    def record_contents(self, contents: Contents) -> None:
+        """Keep what was said, soon, if no more than a little of it waits: texts are large."""
+        if self.health()["waiting"] < QUEUED_CONTENTS:
+            self._clerk.record(Entry(KEEP[CONTENTS.name], contents))
 
     def keep(self, table: Table, lead: Row, value: Any) -> None:
         """Keep the newest of a key, soon: `lead` are the cells that the value does not hold, the key first."""
@@ -162,6 +175,24 @@ class Journal:
 
     async def outcome(self, id: str) -> Outcome | None:
         return await self.ask(lambda connection: first_of(select(connection, OUTCOMES, "id = ?", id)))
+
+    async def contents(self, decision: str) -> Contents | None:
+        """What was said, where a policy asked for it to be kept and it was not forgotten since."""
+        where = "decision = ?"
+        return await self.ask(lambda connection: first_of(select(connection, CONTENTS, where, decision)))
+
+    async def contents_key(self) -> bytes:
+        """What hashes of this journal are keyed with, made the first time it is asked for."""
+
+        def known(connection: Connection) -> bytes:
+            row = connection.execute(THE_KEY).fetchone()
+            return bytes.fromhex(row[0]) if row else b""
+
+        def made(connection: Connection) -> bytes:
+            connection.execute(MAKE_KEY, (secrets.token_hex(32),))
+            return known(connection)
+
+        return await self.ask(known) or await self.ask(made, writes=True)
 
     async def decisions(self, after: str = "", limit: int = 1_000) -> list[Decision]:
         """The first of those behind this id, whole, in the order of their ids, which is that of time."""

@@ -133,6 +133,8 @@ class Exchange:
         gone = False
         watcher = Watcher(receive, self._answer)
         settings = self._engine.settings
+        if self._decided.snapshot.policy.recording.prompts == "full":
+            self._answer.copied = bytearray()
         if self._decided.request.stream:
             self._answer.hold(settings.hold_seconds, settings.keep_alive_seconds)
         try:
@@ -288,7 +290,8 @@ class Exchange:
             credential="client" if served is not None and served.clients_own else "",
             wasted_usd=self._wasted_usd(last if served is None else None),
         )
-        conclude(engine, self._decided, result, served.reply_id if served is not None else "")
+        copied = bytes(self._answer.copied or b"")
+        conclude(engine, self._decided, result, served.reply_id if served is not None else "", copied)
         log_result(engine.log, result)
         return usage.input_tokens + usage.output_tokens
 

@@ -25,6 +25,7 @@ from engine.core.errors import Fault
 from engine.core.lineage import Lineage
 from engine.core.ports import Pin
 from engine.core.reply import Usage
+from engine.server.contents import Contents
 
 Row = tuple[Any, ...]
 
@@ -69,7 +70,8 @@ WITHDRAWALS = Table("withdrawals", Withdrawal, "", numbered=True)
 PINS = Table("pins", Pin, "key", lead=("key",))
 LINEAGES = Table("lineages", Lineage, "key", lead=("key", "at"))
 STOPPED = Table("stopped", Stopped, "key", lead=("key",))
-TABLES = (DECISIONS, ATTEMPTS, RESULTS, OUTCOMES, LESSONS, WITHDRAWALS, PINS, LINEAGES, STOPPED)
+CONTENTS = Table("contents", Contents, "decision")
+TABLES = (DECISIONS, ATTEMPTS, RESULTS, OUTCOMES, LESSONS, WITHDRAWALS, PINS, LINEAGES, STOPPED, CONTENTS)
 
 CELLS: dict[type, Callable[[Any], Row]] = {table.of: attrgetter(*table.fields) for table in TABLES}
 
@@ -142,6 +144,7 @@ READ: dict[str, Callable[[Any], Any]] = {
     "client_gone": bool,
     "before": wire.loads,
     "raised": bool,
+    "message_hashes": lambda cell: tuple(wire.loads(cell)),
 }
 
 

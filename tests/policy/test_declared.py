@@ -3,7 +3,7 @@
 import pytest
 
 from engine.core.conversation import Lossy
-from engine.core.policy import Budget, Canary, Policy, Reuse, Rollout, Shadow
+from engine.core.policy import Budget, Canary, Policy, Recording, Reuse, Rollout, Shadow
 from engine.documents import shipped_text
 from engine.policy.catalog import seconds
 from engine.snapshot import check
@@ -50,6 +50,12 @@ reuse: {for: 60s, key: [features.phase, features.language]}
         Budget("hard-stop", "identity.team", 80.0, 86400.0, reject=429),
     )
     assert declared.reuse == Reuse(60.0, ("features.phase", "features.language"))
+
+
+def test_what_is_recorded_and_for_how_long_is_carried() -> None:
+    assert policy("").recording == Recording("off", 90 * 86_400.0, 7 * 86_400.0)
+    declared = policy("record: full\nretention: {contents: 2h}\n").recording
+    assert declared == Recording("full", 90 * 86_400.0, 7_200.0)
 
 
 def test_a_rollout_is_carried_with_its_usual_values() -> None:
