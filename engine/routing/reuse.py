@@ -47,7 +47,9 @@ def reuse_key(policy: Policy, inputs: Inputs, requested: str) -> Key | None:
 
 
 def is_repeatable(decision: Decision) -> bool:
-    return decision.source in REPEATED and not decision.reused_from
+    """A session's move is its own: what it saved says nothing of others."""
+    moved = any(step.kind == "switching" for step in decision.trace)
+    return decision.source in REPEATED and not decision.reused_from and not moved
 
 
 def standing(

@@ -198,6 +198,8 @@ def test_only_a_policys_own_choice_is_used_again_and_only_once_removed(snapshot:
     assert is_repeatable(first)
     assert not is_repeatable(decide(snapshot, first))
     assert not is_repeatable(decide(snapshot, pin=Pin("opus", "earlier", 0.0, 9_999.0), says=""))
+    moved = decide(snapshot, pin=Pin("opus", "earlier", 0.0, 9_999.0))
+    assert (moved.source, is_repeatable(moved)) == ("learner", False)
     assert not is_repeatable(decide(snapshot, headers={"x-weave-model": "opus"}))
     assert not is_repeatable(decide(snapshot, headers={"x-weave-private": "1"}))
 
