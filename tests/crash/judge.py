@@ -60,9 +60,10 @@ def _outcomes(connection: sqlite3.Connection, known: Known, found: Found) -> Non
 
 def _decisions(connection: sqlite3.Connection, known: Known, killed_at: float, found: Found) -> None:
     there = {row[0] for row in connection.execute("SELECT decision FROM results")}
-    for id, at in known.finished.items():
-        if id not in there and killed_at - at > COMMITTED_SECONDS:
-            found.add("results_lost", f"{id}, {killed_at - at:.2f} s before")
+    for id in [id for id in known.finished if id not in there]:
+        before = killed_at - known.finished.pop(id)  # what was lost once is told once
+        if before > COMMITTED_SECONDS:
+            found.add("results_lost", f"{id}, {before:.2f} s before")
 
 
 def _spend(connection: sqlite3.Connection, spent_before: int, found: Found) -> None:
