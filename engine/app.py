@@ -27,7 +27,7 @@ from engine.server.journal import Journal, JournalError
 from engine.server.keeping import KeptLineages, KeptPins, Stops
 from engine.server.learner import Learners
 from engine.server.ledger import Books
-from engine.server.log import Logger
+from engine.server.log import Logger, unnoticed
 from engine.server.reload import Policies, Source, follow, load_from
 from engine.server.retention import Retention, even_clock
 from engine.server.routes import routes
@@ -153,6 +153,7 @@ class Server(uvicorn.Server):
     def open(self, engine: Engine) -> None:
         """From now on requests are served."""
         self._engine = engine
+        asyncio.get_running_loop().set_exception_handler(unnoticed(engine.log))
         self._doorstep.open(engine, Door(routes(engine), engine))
 
     @property

@@ -8,7 +8,7 @@ from engine.server.metrics import sample
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-# What is worth a series of its own; an engine with more accounts than that shows the fullest.
+# Accounts of budgets that are shown, the fullest.
 MOST_SHOWN = 200
 
 Rows = Iterable[tuple[dict[str, str], float]]
@@ -51,6 +51,17 @@ def _standing(engine: Engine) -> Iterator[Family]:
             for each in engine.health.conditions(time.monotonic())
         ],
     )
+    accounts = [
+        ({"budget": one["budget"], "per": one["per"], "value": one["value"]}, one)
+        for one in engine.books.told(policies.snapshot)[:MOST_SHOWN]
+    ]
+    for what, help in (
+        ("limit", "What may be spent"),
+        ("spent", "What was spent"),
+        ("reserved", "What is reserved"),
+    ):
+        rows = [(labels, float(one[f"{what}_usd"])) for labels, one in accounts]
+        yield f"weave_budget_{what}_usd", "gauge", f"{help} of a budget, the fullest accounts first.", rows
     malformed = [({"endpoint": name}, float(count)) for name, count in engine.malformed.items()]
     yield "weave_malformed_total", "counter", "Answers that were none of their protocol.", malformed
     journal = engine.journal.health()

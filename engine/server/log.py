@@ -19,6 +19,7 @@ import structlog
 from engine import wire
 
 Event = dict[str, Any]
+Logger = Callable[..., None]
 
 MOST_WAITING = 10_000
 LOOK_SECONDS = 0.05
@@ -87,8 +88,19 @@ def where(error: BaseException) -> str:
     return f"{frames[-1].filename}:{frames[-1].lineno}" if frames else ""
 
 
+def unnoticed(log: Logger) -> Callable[[object, dict[str, Any]], None]:
+    """For the event loop: logs exceptions that nobody awaited, by type and place. asyncio's own handler would write out
+    what they say, and with it whatever they quote."""
+
+    def handle(_loop: object, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if isinstance(error, BaseException):
+            log("bug", level="error", error=type(error).__name__, at=where(error))
+        else:
+            log("bug", level="error", error="asyncio")
+
+    return handle
+
+
 def to_standard_error(json: bool | None) -> Log:
     return Log(sys.stderr, json=not sys.stderr.isatty() if json is None else json)
-
-
-Logger = Callable[..., None]

@@ -126,3 +126,20 @@ def test_what_clients_send_makes_no_series(house: Any) -> None:
             assert await series() <= before + 1  # one status more
 
     run(play())
+
+
+def test_budgets_are_told_with_what_is_spent(house: Any) -> None:
+    budget = "budgets: [{name: day, per: identity.name, usd: 50, window: 24h, over: {reject: 429}}]\n"
+
+    async def play() -> None:
+        async with house() as it:
+            policy = it.policy.read_text()
+        assert "\nbudgets:" not in policy
+        async with house(policy=policy + budget) as it:
+            await it.ask("[[sim: words=50]]")
+            seen = read((await it.client.get("/metrics")).text)
+            assert value(seen, "weave_budget_limit_usd", budget="day", value="local") == 50
+            assert 0 < value(seen, "weave_budget_spent_usd", budget="day") < 1
+            assert value(seen, "weave_budget_reserved_usd", budget="day") == 0
+
+    run(play())

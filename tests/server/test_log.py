@@ -1,8 +1,9 @@
 import io
 import json
 import threading
+from typing import Any
 
-from engine.server.log import Log
+from engine.server.log import Log, unnoticed
 
 
 def test_an_event_becomes_one_json_line_without_what_is_not_known() -> None:
@@ -62,3 +63,12 @@ def test_a_log_that_nobody_reads_stops_nothing() -> None:
     log = Log(Broken(), json=True)
     log("decision")
     log.close()
+
+
+def test_an_exception_nobody_awaited_is_told_by_type_and_place_alone() -> None:
+    told: list[tuple[str, dict[str, Any]]] = []
+    handle = unnoticed(lambda event, **fields: told.append((event, fields)))
+    handle(None, {"message": "what was said", "exception": ValueError("sk-secret")})
+    handle(None, {"message": "sk-secret was lost"})
+    assert [(event, fields["error"]) for event, fields in told] == [("bug", "ValueError"), ("bug", "asyncio")]
+    assert "sk-secret" not in str(told)
