@@ -6,6 +6,7 @@ import math
 import secrets
 import signal
 import socket
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager, nullcontext
@@ -41,6 +42,9 @@ BACKLOG = 2048
 
 # For requests that outlasted the drain, to tell their clients.
 LAST_WORDS_SECONDS = 1.0
+
+# Open files that are no connections: the journal, the policies, the log.
+SPARE_FILES = 256
 
 # Objects between two collections of the youngest: some requests' worth, where the default is a part of one.
 GARBAGE_THRESHOLD = 50_000
@@ -213,6 +217,21 @@ def settle() -> None:
     gc.freeze()
     gc.enable()
     gc.set_threshold(GARBAGE_THRESHOLD, 20, 100)
+
+
+def allow_files(connections: int) -> None:
+    """As many open files as the connections need, each with one to a provider; as many as there may be, where that is
+    fewer. Most systems start a process with 1,024."""
+    if sys.platform == "win32":
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 2 * connections + SPARE_FILES
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from engine.app import listen, running, serving
+from engine.app import SPARE_FILES, allow_files, listen, running, serving
 from engine.core.errors import InvalidDocumentsError
 from engine.server.log import Log
 from engine.settings import DEFAULTS
@@ -57,3 +57,23 @@ def test_an_address_that_is_taken_is_an_error_and_leaks_no_socket() -> None:
         taken.listen()
         with pytest.raises(OSError, match="in use"):
             listen("127.0.0.1", taken.getsockname()[1])
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "becomes"),
+    [
+        (1024, 100_000, 2_000 + SPARE_FILES),
+        (1024, 2_000, 2_000),
+        (5_000, 100_000, None),
+        (1024, -1, 2_000 + SPARE_FILES),
+    ],
+)
+def test_as_many_files_are_allowed_as_connections_need(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, becomes: int | None
+) -> None:
+    resource = pytest.importorskip("resource")
+    set_to: list[tuple[int, int]] = []
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (soft, hard))
+    monkeypatch.setattr(resource, "setrlimit", lambda _, limits: set_to.append(limits))
+    allow_files(1_000)
+    assert set_to == ([] if becomes is None else [(becomes, hard)])

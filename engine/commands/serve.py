@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from engine.app import Server, listen, running, settle
+from engine.app import Server, allow_files, listen, running, settle
 from engine.core.catalog import Binding, Catalog, Endpoint, Model
 from engine.server.keys import read_keys
 from engine.server.log import Log, to_standard_error
@@ -165,6 +165,7 @@ async def _run(start: Start, load: Source, first: Snapshot) -> None:
     settings, log = start.settings, start.log
     async with running(settings, start.environment, log, load, first) as engine:
         settle()
+        allow_files(settings.max_connections)
         start.server.open(engine)
         log(
             "serving",
