@@ -107,6 +107,7 @@ def policy(number: int) -> str:
         pinning=_pinning(chance),
         **({"reuse": {"for": "2s", "key": ["features.requested_model"]}} if chance.random() < 0.2 else {}),
         budgets=_budgets(chance),
+        rate_limits=_rate_limits(chance),
         failover={
             "chains": chains,
             "attempts": chance.randrange(1, 5),
@@ -147,6 +148,15 @@ def _budgets(chance: Random) -> list[dict[str, Any]]:
             "over": {"use": chance.choice(("haiku", "deepseek"))},
         },
         {"name": "session", "per": "session", "usd": 0.02, "window": "1h", "over": {"use": "deepseek"}},
+    ]
+
+
+def _rate_limits(chance: Random) -> list[dict[str, Any]]:
+    """Wide ones mostly; a tight one now and then refuses for a second."""
+    tight = chance.random() < 0.1
+    return [
+        {"name": "person", "per": "identity.name", "requests": 20 if tight else 100_000, "window": "1s"},
+        {"name": "team", "per": "identity.team", "tokens": 10_000_000, "concurrent": 20 if tight else 10_000},
     ]
 
 

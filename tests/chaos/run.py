@@ -231,17 +231,17 @@ def _has_line(talker: Talker) -> bool:
 
 
 def _left_over(before: Mapping[str, Any], engine: Talker, providers: Talker) -> list[str]:
-    """What the engine still holds when nobody is left: tasks and open files beyond those it began with."""
-    providers.ask(dead=list(PROVIDERS))
-    deadline = time.monotonic() + 20.0
-    while True:
-        now = engine.ask()
-        tasks, files = now["tasks"] - before["tasks"], now["files"] - before["files"]
-        if (tasks <= 0 and files <= 2) or time.monotonic() > deadline:
-            break
-        time.sleep(0.5)
-    found = [f"{tasks} more tasks: {now['what']}"] if tasks > 0 else []
-    return found + ([f"{files} more files"] if files > 2 else [])
+    """What the engine still holds when nobody is left: tasks while all providers are well, and open files once they are
+    gone, beyond those it began with."""
+    found: list[str] = []
+    for dead, what, most in (([], "tasks", 0), (list(PROVIDERS), "files", 2)):
+        providers.ask(dead=dead)
+        deadline = time.monotonic() + 20.0
+        while (now := engine.ask())[what] - before[what] > most and time.monotonic() < deadline:
+            time.sleep(0.5)
+        if now[what] - before[what] > most:
+            found.append(f"{now[what] - before[what]} more {what}; its tasks are {now['what']}")
+    return found
 
 
 def _found(course: Course, folder: Path, figures: dict[str, Any]) -> Findings:

@@ -13,7 +13,7 @@ SEED = 20_260_101
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the run reads what processes hold from /proc")
 def test_nobody_is_left_without_an_end_whatever_goes_wrong(tmp_path: Path) -> None:
-    findings = run(Course(SEED, sessions=100, seconds=10.0, rate=30.0), tmp_path)
+    findings = run(Course(SEED, sessions=100, seconds=6.0, rate=40.0), tmp_path)
     assert findings.all_well, "\n".join([findings.line(), *findings.told()])
     figures = findings.figures
     assert figures["requests"] > 100
