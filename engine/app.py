@@ -90,6 +90,7 @@ async def running(
         engine = Engine(settings, policies, pins, learners, journal, upstream, log, environment, books)
         engine.lineages = await KeptLineages.load(MemoryLineages(), journal)
         engine.stops = await Stops.load(journal)
+        engine.ids.after(await journal.before_newest(0))
         engine.contents_key = await _contents_key(journal, environment)
         loops.append(asyncio.ensure_future(books.follow()))
         loops.append(asyncio.ensure_future(follow(settings.policies, policies, load, log, prepare)))

@@ -117,9 +117,16 @@ class Console:
         journal, name = self._engine.journal, request.path_params["id"]
         decision: Decision | None = await journal.decision(name)
         if decision is None or not _may_see(identity, decision):
-            raise RequestError(f"no decision {name!r} in the journal", "not_found")
+            raise RequestError(self._not_there(name), "not_found")
         result: Result | None = await journal.result(name)
         return _json(as_json(decision, result, await journal.attempts(name)))
+
+    def _not_there(self, name: str) -> str:
+        days = self._engine.policies.snapshot.policy.recording.decisions_seconds / 86_400
+        return (
+            f"no decision {name[:100]!r} in the journal: it was never made here, or is older than the {days:g} days"
+            " that decisions are kept (retention.decisions of the policy)"
+        )
 
     async def no_upgrade(self, request: Request) -> Response:
         """Codex asks for a WebSocket first. Told 426 it uses plain requests at once; any other refusal it takes for

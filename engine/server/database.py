@@ -15,6 +15,7 @@ from engine.server.rows import LESSONS, TABLES, Row, Table, event_of
 
 VERSION = "1"
 MEMORY = ":memory:"
+RETRY_SECONDS = 5.0  # after which who needs the journal may ask again
 LOCK_SECONDS = 2.0  # how long another process's write is waited for
 
 Connection = sqlite3.Connection
@@ -56,7 +57,7 @@ class JournalError(WeaveError):
     """The journal cannot be opened, read or written; the message says which and why."""
 
     def __init__(self, message: str) -> None:
-        super().__init__(Fault("server_error", message))
+        super().__init__(Fault("overloaded", message, 503, retry_after_seconds=RETRY_SECONDS))
 
 
 def unusable(path: str, error: Exception) -> JournalError:

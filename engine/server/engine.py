@@ -6,6 +6,7 @@ import secrets
 import time
 from collections import Counter
 from collections.abc import Coroutine, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -31,6 +32,7 @@ from engine.routing.reuse import MemoryReuse, is_repeatable, reuse_key
 from engine.routing.rates import Rates
 from engine.routing.tasks import Finished, TaskBook
 from engine.routing.warmth import NOTHING_WARM, MemoryWarmth, conversation_of, warm_after
+from engine.server.clock import EvenClock
 from engine.server.contents import contents, reply_text
 from engine.server.credentials import Resting
 from engine.server.identity import Keyring
@@ -54,18 +56,26 @@ class Ids:
     Randomness comes from the system, a block at a time: asking for it costs more than deciding does.
     """
 
-    __slots__ = ("_at", "_block")
+    __slots__ = ("_at", "_block", "_last")
     SIZE, BLOCK = 6, 4096 * 6
 
     def __init__(self) -> None:
         self._block = b""
         self._at = 0
+        self._last = 0
+
+    def after(self, newest: str) -> None:
+        """Go on behind this one, which an engine gave whose clock may have been ahead."""
+        with suppress(ValueError):
+            self._last = max(self._last, int(newest[1:12], 16))
 
     def new(self, now: float) -> str:
         if self._at >= len(self._block):
             self._block, self._at = secrets.token_bytes(self.BLOCK), 0
         self._at += self.SIZE
-        return f"d{int(now * 1000):011x}{self._block[self._at - self.SIZE : self._at].hex()}"
+        millisecond = int(now * 1000)
+        self._last = millisecond if millisecond >= self._last else self._last + 1
+        return f"d{self._last:011x}{self._block[self._at - self.SIZE : self._at].hex()}"
 
 
 @dataclass(slots=True)
@@ -88,6 +98,7 @@ class Engine:
         default_factory=Counter
     )  # by endpoint: answers that were none of its protocol
     ids: Ids = field(default_factory=Ids)
+    clock: EvenClock = field(default_factory=EvenClock)
     lineages: Lineages = field(default_factory=MemoryLineages)
     health: Health = field(default_factory=Health)
     balance: Balance = field(default_factory=Balance)
@@ -138,7 +149,7 @@ async def decide(
     snapshot = engine.policies.snapshot
     facts = await aside(raw, _read, protocol, raw, headers, identity, told, snapshot)
     request = facts.request
-    now = time.time()
+    now = engine.clock()
     facts = _with_history(facts, engine.history, now)
     alone = turn.Moment(
         id=engine.ids.new(now),

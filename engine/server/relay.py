@@ -208,7 +208,7 @@ class Exchange:
             model=attempt.model.name,
             endpoint=attempt.endpoint.name,
             binding_id=attempt.binding.id,
-            at=time.time(),
+            at=self._engine.clock(),
             seconds=time.monotonic() - began,
             fault=fault,
         )
@@ -273,7 +273,7 @@ class Exchange:
         attempt = served.attempt if served is not None else None
         result = Result(
             decision=self._decided.decision.id,
-            at=time.time(),
+            at=self._engine.clock(),
             status=self._answer.status,
             model=attempt.model.name if attempt else "",
             endpoint=attempt.endpoint.name if attempt else "",

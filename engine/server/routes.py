@@ -4,6 +4,8 @@ The agent's own paths are raw ASGI applications, because a request wrapper would
 operators call goes through Starlette's ordinary requests and responses.
 """
 
+import math
+
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
@@ -62,7 +64,9 @@ def routes(engine: Engine) -> Starlette:
 def _fault_response(request: Request, fault: Fault) -> Response:
     """An error in the words of whoever seems to ask."""
     body = wire.dumps(protocol_of(request.scope).write_fault(fault))
-    return Response(body, fault.http_status, media_type="application/json")
+    wait = fault.retry_after_seconds
+    headers = {"retry-after": f"{math.ceil(wait)}"} if wait is not None else None
+    return Response(body, fault.http_status, headers, media_type="application/json")
 
 
 async def _weave_error(request: Request, error: Exception) -> Response:

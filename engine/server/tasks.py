@@ -64,7 +64,7 @@ async def sweep(engine: Engine) -> None:
     while True:
         await asyncio.sleep(SWEEP_SECONDS)
         patience = engine.policies.snapshot.policy.pinning.ttl_seconds
-        for finished in engine.tasks.idle(time.time() - patience):
+        for finished in engine.tasks.idle(engine.clock() - patience):
             await finish(engine, finished)
 
 
