@@ -7,7 +7,8 @@
     [[sim: stop_sequence]]  [[sim: refusal]]  [[sim: image]]  [[sim: words=500]]  [[sim: gzip]]
     [[sim: status=429 retry_after=7]]         and the other troubles: html_502, drop, slow_headers=2,
                                               slow_first_token=2, stall, cut=3, error_in_stream=before,
-                                              first_event_error, malformed, unended, empty
+                                              first_event_error, malformed, unended, empty; what comes in
+                                              mid-stream comes `seconds=0.2` late if told so
 
 `@call` in any of them stands for the name of the call that is answered, `<seed>-<number>`, so that what is said tells
 which call said it.
@@ -151,7 +152,7 @@ def _apply_word(script: Script, key: str, value: str, options: dict[str, str]) -
 
 def _trouble(key: str, value: str, options: dict[str, str]) -> Trouble | None:
     after = int(options.get("after", 2))
-    message = options.get("message", "")
+    message, seconds = options.get("message", ""), float(options.get("seconds", 0))
     retry_after = float(options["retry_after"]) if "retry_after" in options else None
     match key:
         case "status" if not options.keys() & {"error_in_stream", "first_event_error"}:
@@ -163,13 +164,14 @@ def _trouble(key: str, value: str, options: dict[str, str]) -> Trouble | None:
         case "slow_headers" | "slow_first_token":
             return Trouble(key, seconds=float(value or 1))
         case "stall":
-            return Trouble("stall", after=int(value or after), seconds=float(options.get("seconds", 0)))
+            return Trouble("stall", after=int(value or after), seconds=seconds)
         case "cut" | "unended" | "malformed":
-            return Trouble(key, after=int(value or after))
+            return Trouble(key, after=int(value or after), seconds=seconds)
         case "error_in_stream":
             pieces = {"before": 0, "after": after, "": after}.get(value)
             pieces = int(value) if pieces is None else pieces
-            return Trouble("error", status=int(options.get("status", 529)), after=pieces, message=message)
+            status = int(options.get("status", 529))
+            return Trouble("error", status=status, after=pieces, message=message, seconds=seconds)
         case "first_event_error":
             return Trouble("first_event_error", status=int(options.get("status", 529)), message=message)
         case _:

@@ -501,7 +501,7 @@ def test_a_429_with_retry_after(client: Client, house: House, model: str, stream
 def test_an_overload_in_mid_stream(client: Client, house: House, model: str) -> None:
     kind = anthropic.APIError if client.name == "anthropic" else openai.APIError
     with pytest.raises(kind, match="verloaded"):
-        client.ask(model, [client.user("[[sim: words=80]] [[sim: error_in_stream=5]]")], True)
+        client.ask(model, [client.user("[[sim: words=80]] [[sim: error_in_stream=5 seconds=0.2]]")], True)
     assert len(house.simulator.received) == 1
 
 

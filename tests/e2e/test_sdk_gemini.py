@@ -246,7 +246,7 @@ def test_a_429_with_its_delay(client: Client, house: House, model: str, streamed
 @everyone
 def test_an_overload_in_mid_stream(client: Client, house: House, model: str) -> None:
     with pytest.raises(errors.APIError, match="verloaded"):
-        client.ask(model, [user("[[sim: words=80]] [[sim: error_in_stream=5]]")], True)
+        client.ask(model, [user("[[sim: words=80]] [[sim: error_in_stream=5 seconds=0.2]]")], True)
     assert len(house.simulator.received) == 1
 
 

@@ -336,7 +336,7 @@ def test_a_429_with_retry_after(client: Client, house: House, model: str) -> Non
 @streamed
 @everyone
 def test_an_overload_in_mid_stream_is_a_failed_response(house: House, client: Client, model: str) -> None:
-    response = client.ask(model, "[[sim: words=80]] [[sim: error_in_stream=5]]")
+    response = client.ask(model, "[[sim: words=80]] [[sim: error_in_stream=5 seconds=0.2]]")
     assert response["status"] == "failed"
     assert response["error"]["code"] == "server_is_overloaded"
     assert len(house.simulator.received) == 1
