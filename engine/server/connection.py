@@ -89,7 +89,7 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._refused or self.transport.is_closing():
             return
-        heads = self._heads
+        heads, ends_body = self._heads, self._in_body
         if self._in_body:
             self._framing += len(data)
         self._unset_keepalive_if_required()
@@ -107,8 +107,8 @@ class Connection(HttpToolsProtocol):
             self._refuse(431, "the head of this request is too large")
         elif self._framing > MOST_FRAMING_BYTES:
             self._refuse(400, "the body of this request is mostly framing")
-        elif not self._in_body and not self._busy:
-            self._wait(self.bounds.head_seconds)
+        elif not self._in_body and not self._busy and (self._in_head or not ends_body):
+            self._wait(self.bounds.head_seconds)  # the end of a body that nobody read begins no request
 
     def eof_received(self) -> None:
         """The client has left, or says no more; see above."""

@@ -271,6 +271,16 @@ def test_an_answer_arrives_though_the_body_was_not_read() -> None:
     run(play)
 
 
+def test_an_answer_that_came_before_the_body_leaves_the_connection_for_the_next_request() -> None:
+    async def play() -> None:
+        async with line(head_seconds=0.2) as it:
+            head = b"POST /?deaf HTTP/1.1\r\nhost: x\r\ncontent-length: 4\r\n\r\n"
+            whole = await it.say(head + b"bo", b"dy", HEAD + CLOSE + b"\r\n", pause=0.5)
+            assert whole.count(b"HTTP/1.1 200") == 2
+
+    run(play)
+
+
 def test_the_rest_of_a_body_that_nobody_reads_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.server.connection.LINGER_SECONDS", 0.3)
 
