@@ -133,7 +133,7 @@ class Clients:
         began = time.monotonic()
         try:
             async with asyncio.timeout(HANG_SECONDS):
-                if line is None or began - line.idle_since > REUSE_SECONDS:
+                if line is None or line.is_over or began - line.idle_since > REUSE_SECONDS:
                     if line is not None:
                         line.close()
                     line = await Line.open("127.0.0.1", self._port)

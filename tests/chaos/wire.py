@@ -78,6 +78,11 @@ class Line:
     def reusable(self) -> bool:
         return self.ended and self.headers.get("connection", "").lower() != "close"
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the engine has hung up since, as it may with who does not ask for long."""
+        return self.reader.at_eof() or self.writer.is_closing()
+
     def drop(self) -> None:
         self.writer.transport.abort()
 
