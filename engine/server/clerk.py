@@ -36,6 +36,8 @@ TEND_SECONDS = 1.0
 ROWS_A_COMMIT = 1_000
 MOST_KEPT = 200_000  # keys that wait while the disk takes nothing; what they hold is in memory anyway
 
+MOST_ASKS = 10_000
+
 T = TypeVar("T")
 Tend = Callable[[Connection], bool]
 
@@ -118,6 +120,8 @@ class Clerk:
         """What the work comes to. Raises JournalError where it could not be done."""
         if self._closing:
             raise JournalError(f"the journal {self._path} is closed")
+        if len(self._asks) >= MOST_ASKS:
+            raise JournalError(f"the journal {self._path} is asked more than it can answer now")
         ask = _Ask(work, Future(), writes)
         self._asks.append(ask)
         self._wake.set()

@@ -49,6 +49,8 @@ from engine.server.upstream import Upstream
 from engine.settings import Settings
 from engine.snapshot import Snapshot
 
+MOST_CHORES = 5_000
+
 
 class Ids:
     """Names for decisions that sort by time and cannot be guessed.
@@ -117,7 +119,11 @@ class Engine:
     resting: Resting = field(default_factory=Resting)  # credentials of clients that are spent for a while
 
     def beside(self, work: Coroutine[Any, Any, None]) -> None:
-        """Do something that no request waits for."""
+        """Do something that no request waits for, unless so much of it is under way that it will not end."""
+        if len(self.chores) >= MOST_CHORES:
+            work.close()
+            self.log("chores", level="warning", dropped=1, running=len(self.chores))
+            return
         task = asyncio.ensure_future(work)
         self.chores.add(task)
         task.add_done_callback(self.chores.discard)
