@@ -436,3 +436,50 @@ async def _until_ready_says(at: Any, stale: bool) -> None:
     while (await at.client.get("/ready")).json()["policy_stale"] is not stale:
         assert time.monotonic() < end
         await asyncio.sleep(0.02)
+
+
+def test_rewritten_ten_times_a_second_each_stream_is_of_one_set_from_its_decision_to_its_end(
+    house: Any,
+) -> None:
+    """Each set names its rule, its model and its reason by one number: a request that mixed two would show two."""
+    models = ("opus", "haiku")
+
+    def numbered(number: int) -> str:
+        model = models[number % 2]
+        return (
+            "apiVersion: weave/v1\nkind: Policy\nmetadata: {name: default}\nrules:\n"
+            f"  - {{name: rule-{number}-{model}, when: 'true', then: {{use: {model}}}, reason: \"'set {number}'\"}}\n"
+            "default: {use: mid}\n"
+        )
+
+    async def story() -> None:
+        async with house(numbered(0)) as at:
+            seen: list[tuple[str, str, str]] = []
+            stop = asyncio.Event()
+
+            async def stream(worker: int) -> None:
+                turn = 0
+                while not stop.is_set():
+                    turn += 1
+                    headers = {"x-weave-session": f"{worker}-{turn}"}
+                    reply = await at.ask("Rename the parser module.", stream=True, headers=headers)
+                    assert reply.status_code == 200, reply.text
+                    assert "message_stop" in reply.text
+                    told = reply.headers
+                    seen.append((told["x-weave-rule"], told["x-weave-model"], told["x-weave-reason"]))
+
+            streams = [asyncio.ensure_future(stream(worker)) for worker in range(STREAMS)]
+            loads = at.engine.policies.loads
+            for number in range(1, 25):
+                at.policy.write_text(numbered(number))
+                await asyncio.sleep(0.1 if number % 4 else 0.4)  # a set is taken up once two looks agree
+            stop.set()
+            await asyncio.gather(*streams)
+            assert at.engine.policies.loads - loads >= 4
+            assert not at.engine.policies.stale
+            for rule, model, reason in seen:
+                _, of, meant = rule.split("-")
+                assert (model, reason) == (meant, f"set {of}")
+            assert len({rule for rule, _, _ in seen}) >= 4
+
+    asyncio.run(story())
