@@ -212,6 +212,13 @@ def attempts(
     return failover(decision.targets, snapshot.catalog, rules, decision.attempts, now, ways, hold, chance)
 
 
+def thinks(request: Request, decision: Decision) -> bool:
+    """Whether a model that can think is asked to, by the client or the policy."""
+    wanted = request.tuning.reasoning
+    asked = wanted is not None and wanted.mode != "disabled" and wanted.effort != "none"
+    return asked or decision.effort not in ("", "none")
+
+
 def lessons(
     decisions: Sequence[Decision], outcome: Outcome, served: Mapping[str, str], snapshot: Snapshot
 ) -> tuple[Lesson, ...]:
@@ -270,10 +277,8 @@ def _paid(decision: Decision, facts: Facts, snapshot: Snapshot, moment: Moment) 
     purse = _purse(facts, snapshot, moment)
     if not purse.held:
         return decision
-    reasoning = facts.request.tuning.reasoning
-    thinks = bool(decision.effort) or (reasoning is not None and reasoning.mode != "disabled")
-    features = facts.inputs["features"]
-    left = paid(decision.targets, decision.source, purse, features, thinks, snapshot.catalog)
+    features, thought = facts.inputs["features"], thinks(facts.request, decision)
+    left = paid(decision.targets, decision.source, purse, features, thought, snapshot.catalog)
     trace = (*decision.trace, *left.steps)
     return replace(decision, targets=left.targets, reserved_usd=left.reserved_usd, trace=trace)
 

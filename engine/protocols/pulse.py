@@ -18,7 +18,7 @@ would only break what still works; what it says of its provider is told to the b
 came.
 
 Gemini, and some who speak OpenAI's Chat, say nothing at all until hidden thinking is over: there `silent` is all that
-can be known.
+the stream tells.
 """
 
 from collections.abc import Sequence

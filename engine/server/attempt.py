@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 
-from engine import wire
+from engine import turn, wire
 from engine.core.conversation import Loss
 from engine.core.decision import Attempt, AttemptEnd, Failed, Served
 from engine.core.errors import MALFORMED, Fault, FaultKind, LossError, UpstreamError, WeaveError
@@ -161,11 +161,19 @@ class Dispatch:
                 self.taken = True
                 if not self._decided.request.stream:
                     return await self._whole(response)
+                if self._thinks:
+                    self._watch.spare()
                 self._chunks = response.chunks()
                 return await self._until_content(self._piped(response), self._chunks)
         except TimeoutError:
             self.taken = True  # silence does not say that nothing is done
             return self._watch.fault
+
+    @property
+    def _thinks(self) -> bool:
+        return "thinking" in self.attempt.model.can and turn.thinks(
+            self._decided.request, self._decided.decision
+        )
 
     def _patience(self) -> Patience:
         settings = self._engine.settings

@@ -9,12 +9,15 @@ what the model does:
                and whoever came next would have to think too
     speaking   `stall_seconds` since it said something last
 
+Gemini and some who speak OpenAI's Chat say nothing while a model thinks. So where one was asked to think, and its
+provider has taken the call up (with the headers of an answer), silence is work as well.
+
 A client that does not read holds the provider up, so no time passes while it is waited for. One timer for each stream
 looks now and then; what a stream costs is a comparison for each of its pieces.
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 from typing import assert_never
 
@@ -47,6 +50,10 @@ class Watch:
         self._at = self._loop.time()
         self._bound = asyncio.timeout(None)
         self._timer: asyncio.TimerHandle | None = None
+
+    def spare(self) -> None:
+        """What says nothing is thinking, as far as anybody can know."""
+        self._patience = replace(self._patience, silent=self._patience.working)
 
     def follow(self, pulse: Pulse) -> None:
         self._pulse, self._beats = pulse, pulse.beats

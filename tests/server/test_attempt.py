@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.server.hostile.acting import KEY, STREAM, Provider, run, sse
-from tests.server.hostile.conftest import opened
+from tests.server.hostile.conftest import CATALOG, opened
 
 FAULT = {"type": "error", "error": {"type": "overloaded_error", "message": f"busy; your key is {KEY}"}}
 PING = sse([{"type": "ping"}])
@@ -90,6 +90,33 @@ def test_a_stream_is_watched_by_its_content(
             reply = await it.ask(stream=True)
             assert reply.status_code == status
             assert end in reply.text.splitlines()[-2 if status == 200 else -1]
+
+    run(play())
+
+
+HIDDEN = [b": processing\n\n", *pinging(0.9), sse(STREAM)]
+
+
+@pytest.mark.parametrize(
+    ("thinking", "can", "status"),
+    [
+        ({"type": "adaptive"}, True, 200),
+        ({"type": "disabled"}, True, 504),
+        (None, True, 504),
+        ({"type": "adaptive"}, False, 504),
+    ],
+)
+def test_who_was_asked_to_think_may_do_so_without_a_sign(
+    tmp_path: Path, thinking: dict[str, str] | None, can: bool, status: int
+) -> None:
+    # W50
+    async def play() -> None:
+        catalog = CATALOG.replace("vision]", "vision, thinking]") if can else CATALOG
+        asked: dict[str, Any] = {"thinking": thinking} if thinking else {}
+        async with opened(
+            tmp_path, plays(HIDDEN), catalog=catalog, first_content_seconds=0.4, thinking_seconds=5
+        ) as it:
+            assert (await it.ask(stream=True, **asked)).status_code == status
 
     run(play())
 
