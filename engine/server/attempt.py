@@ -48,6 +48,9 @@ VERBATIM: frozenset[FaultKind] = frozenset(
     {"invalid_request", "context_exceeded", "incapable", "request_too_large"}
 )
 
+# A byte order mark and blanks.
+_BEFORE_JSON = b"\xef\xbb\xbf \t\r\n"
+
 SERVED = Served()
 
 
@@ -164,7 +167,7 @@ class Dispatch:
                 if self._thinks:
                     self._watch.spare()
                 self._chunks = response.chunks()
-                return await self._until_content(self._piped(response), self._chunks)
+                return await self._until_content(response, self._chunks)
         except TimeoutError:
             self.taken = True  # silence does not say that nothing is done
             return self._watch.fault
@@ -262,9 +265,10 @@ class Dispatch:
         self._held = body
         return None
 
-    def _piped(self, response: Response) -> Pipe:
+    def _piped(self, response: Response, first: bytes) -> Pipe:
+        """What an answer goes through that begins so."""
         context = self._context()
-        if "json" in response.headers.get("content-type", ""):
+        if "json" in response.headers.get("content-type", "") or first.lstrip(_BEFORE_JSON).startswith(b"{"):
             # A whole answer, though a stream was asked for: clients ask again without end when they are given that.
             self._pipe = Translation(self._protocol, self.provider, context)
         else:
@@ -272,14 +276,16 @@ class Dispatch:
         self._watch.follow(self._pipe.pulse)
         return self._pipe
 
-    async def _until_content(self, stream: Pipe, chunks: AsyncIterator[bytes]) -> Fault | None:
+    async def _until_content(self, response: Response, chunks: AsyncIterator[bytes]) -> Fault | None:
         """Keep what the provider sends up to its first content, translated. Ends too where the stream ends before.
 
         An error that came together with content, in one piece, came in time: nobody has seen that content."""
         held: list[bytes] = []
         size = 0
+        stream: Pipe | None = None
         try:
             async for chunk in chunks:
+                stream = stream or self._piped(response, chunk)
                 size += len(chunk)
                 if size > MOST_REPLY_BYTES:
                     raise UpstreamError(_endless())
@@ -288,8 +294,10 @@ class Dispatch:
                 if stream.content_started or stream.ended:
                     break
             else:
+                stream = stream or self._piped(response, b"")
                 held.append(stream.close())
         except UpstreamError as error:
+            stream = stream or self._piped(response, b"")
             held.append(stream.close(error.fault))
         if stream.fault is not None:
             return stream.fault
