@@ -136,7 +136,7 @@ def _pinning(chance: Random) -> dict[str, Any]:
 
 def _budgets(chance: Random) -> list[dict[str, Any]]:
     """The first is never used up: by it a team's books go back to the beginning of the run."""
-    usd = chance.choice((0.2, 1.0, 50.0))
+    usd = chance.choice((0.5, 5.0, 50.0, 50.0))
     return [
         {"name": "books", "per": "identity.team", "usd": 100_000, "window": "24h", "over": {"use": "small"}},
         {"name": "team", "per": "identity.team", "usd": usd, "window": "10s", "over": {"reject": 429}},
@@ -156,7 +156,7 @@ def _rate_limits(chance: Random) -> list[dict[str, Any]]:
     tight = chance.random() < 0.1
     return [
         {"name": "person", "per": "identity.name", "requests": 20 if tight else 100_000, "window": "1s"},
-        {"name": "team", "per": "identity.team", "tokens": 10_000_000, "concurrent": 20 if tight else 10_000},
+        {"name": "team", "per": "identity.team", "tokens": 10_000_000, "concurrent": 40 if tight else 10_000},
     ]
 
 
