@@ -17,6 +17,7 @@ import pytest
 from engine.app import running
 from engine.commands.learn import _digest
 from engine.core.decision import Lesson, Outcome, StepRun
+from engine.core.identity import LOCAL
 from engine.learning.state import State
 from engine.protocols import PROTOCOLS
 from engine.server.engine import decide, remember
@@ -303,7 +304,7 @@ def learned(policies: Path, path: Path) -> int:
                 asked = {"role": "user", "content": f"Task {number}"}
                 raw = json.dumps({"model": "large", "messages": [asked], "tools": tools}).encode()
                 headers = {"x-weave-session": f"s{number}"}
-                decided = await decide(engine, PROTOCOLS["openai-chat"], raw, headers)
+                decided = await decide(engine, PROTOCOLS["openai-chat"], raw, headers, LOCAL)
                 remember(engine, decided)
                 if number == 4:
                     break
