@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from engine.app import running, serving
+from engine.routing import failover
 from engine.routing.health import Health
 from engine.server.engine import Engine
 from engine.server.reload import Source
@@ -110,7 +111,8 @@ def _no_log(event: str, /, level: str = "info", **fields: Any) -> None:
 
 
 @pytest.fixture
-def house(standing: House) -> House:
+def house(standing: House, monkeypatch: pytest.MonkeyPatch) -> House:
+    monkeypatch.setattr(failover, "FIRST_PAUSE_SECONDS", 0.01)
     standing.simulator.heal()
     standing.engine.health = Health()  # what failed in one test is well again in the next
     standing.simulator.received.clear()

@@ -489,10 +489,10 @@ def errors(client: Client) -> type[Exception]:
 @pytest.mark.parametrize("model", ALONE)
 def test_a_429_with_retry_after(client: Client, house: House, model: str, streamed: bool) -> None:
     with pytest.raises(errors(client)) as caught:
-        client.ask(model, [client.user("[[sim: status=429 retry_after=7]]")], streamed)
+        client.ask(model, [client.user("[[sim: status=429 retry_after=17]]")], streamed)
     error: Any = caught.value
     assert error.status_code == 429
-    assert error.response.headers["retry-after"] == "7"
+    assert error.response.headers["retry-after"] == "17"
     kind = anthropic.RateLimitError if client.name == "anthropic" else openai.RateLimitError
     assert isinstance(error, kind)
 

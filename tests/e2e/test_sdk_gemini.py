@@ -238,9 +238,9 @@ def test_a_forced_tool(client: Client, house: House, model: str, streamed: bool,
 @pytest.mark.parametrize("model", [model for model in EVERYONE if model != "local"])
 def test_a_429_with_its_delay(client: Client, house: House, model: str, streamed: bool) -> None:
     with pytest.raises(errors.ClientError) as caught:
-        client.ask(model, [user("[[sim: status=429 retry_after=7]]")], streamed)
+        client.ask(model, [user("[[sim: status=429 retry_after=17]]")], streamed)
     assert (caught.value.code, caught.value.status) == (429, "RESOURCE_EXHAUSTED")
-    assert "7s" in str(caught.value.details)
+    assert "17s" in str(caught.value.details)
 
 
 @everyone

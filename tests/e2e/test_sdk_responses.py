@@ -328,8 +328,8 @@ def test_a_refusal_is_told(client: Client, house: House, model: str) -> None:
 @everyone
 def test_a_429_with_retry_after(client: Client, house: House, model: str) -> None:
     with pytest.raises(openai.RateLimitError) as caught:
-        client.ask(model, "[[sim: status=429 retry_after=7]]")
-    assert caught.value.response.headers["retry-after"] == "7"
+        client.ask(model, "[[sim: status=429 retry_after=17]]")
+    assert caught.value.response.headers["retry-after"] == "17"
     assert caught.value.code == "rate_limit_exceeded"
 
 
