@@ -8,8 +8,8 @@ A **shadow** decides too, on a share of the sessions, with pins of its own as if
 is kept in the decision and counted, and nobody is served by it. It does not explore.
 
 A trial counts from the moment it is declared. A reload that leaves the policies concerned as they were leaves it
-as it was, switched off or not; an edit of one of them, or of the rollout, begins a new one. A restart begins counting anew,
-but what was switched off stays off.
+as it was, switched off or not; an edit of one of them, or of the rollout, begins a new one. A restart begins counting
+anew, but what was switched off stays off.
 """
 
 import hashlib

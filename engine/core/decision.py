@@ -150,7 +150,8 @@ AttemptEnd = Served | Failed
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """An attempt as the journal keeps it, after it ended. `fault` is None where it served."""
+    """An attempt as the journal keeps it, after it ended. `fault` is None where it served, or was
+    abandoned."""
 
     decision: str
     number: int
@@ -160,6 +161,7 @@ class AttemptRecord:
     at: float  # when it ended, in seconds since the epoch
     seconds: float
     fault: Fault | None = None
+    abandoned: bool = False  # it was given up because its client left, or the engine stopped
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,6 +95,10 @@ class Ways(Protocol):
         """Whether nothing is wrong with this way but that a limit of calls is used up."""
         ...
 
+    def returns(self, binding: Binding, now: float) -> bool:
+        """Whether this way is well again and only spared for a while: the one to take where there is no other."""
+        ...
+
 
 class PinStore(Protocol):
     def get(self, key: str, now: float) -> Pin | None: ...

@@ -8,8 +8,9 @@ It performs nothing, so the same logic serves the server, the tests and a replay
 that failed after the client saw content is final, whatever the rules say.
 
 First every way is tried once, in order. A way to a model that is ill or paused (`engine/routing/health.py`) is passed
-over, as if it were not there; where no way is left, nothing is called, and the client is told when one may be tried
-again. What a fault says of the ways that are left:
+over, as if it were not there. Where none is left, those are called that only come back little by little; where there
+are none of them either, nothing is called, and the client is told when one may be tried again. What a fault says of the
+ways that are left:
 
     connection, timeout, 5xx, 529   they may do better, where `retry_on` names it; so may this one, a moment later
     429                             the same; this one once its limit is there again
@@ -79,6 +80,9 @@ class AllWell:
         return 0.0
 
     def limited(self, binding: Binding, now: float) -> bool:  # noqa: ARG002
+        return False
+
+    def returns(self, binding: Binding, now: float) -> bool:  # noqa: ARG002
         return False
 
 
@@ -197,6 +201,12 @@ def failover(
             continue
         if not course.admits(attempt, now):
             course.closed.append(attempt)
+            continue
+        end, now = yield course.begin(attempt, now)
+        if course.is_over(attempt, end, now):
+            return course.shown
+    for attempt in course.closed if not course.number else ():
+        if not ways.returns(attempt.binding, now):
             continue
         end, now = yield course.begin(attempt, now)
         if course.is_over(attempt, end, now):

@@ -5,7 +5,8 @@ A way is one model at one endpoint. Its breaker has the states of the pattern's 
     closed      calls go through; failures and slow calls within the window are counted
     open        no call goes through until the cooldown is over
     half open   one call at a time goes through, to see; it closes the breaker or opens it again, for twice as long
-    returning   closed again, but only a growing share of calls goes through, over the length of a window
+    returning   closed again, but only a growing share of calls goes through, over the length of a window; those that
+                have nowhere else to go all do
 
 The traps it knows:
 
@@ -107,6 +108,12 @@ class Health:
         ways = self._found(binding)
         paused = any(way.paused_until > now and way.paused_for == "rate_limit" for way in ways)
         return paused and all(_state(way, now) == "closed" for way in ways)
+
+    def returns(self, binding: Binding, now: float) -> bool:
+        """Whether this way is closed to a call only because it comes back little by little."""
+        ways = self._found(binding)
+        well = all(way.paused_until <= now and _state(way, now) in ("closed", "returning") for way in ways)
+        return well and any(_state(way, now) == "returning" for way in ways)
 
     def is_down(self, binding: Binding) -> bool:
         """Whether this way is ill, and not merely paused or on its way back."""

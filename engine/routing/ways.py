@@ -32,6 +32,9 @@ class RequestWays:
     def limited(self, binding: Binding, now: float) -> bool:
         return self.health.limited(binding, now)
 
+    def returns(self, binding: Binding, now: float) -> bool:
+        return self.health.returns(binding, now)
+
     def began(self, binding: Binding, now: float) -> None:
         if probes := self.health.began(binding, now):
             self._probes[binding] = probes

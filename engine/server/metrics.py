@@ -162,7 +162,7 @@ class Metrics:
         self.decision.see((), seconds)
 
     def attempted(self, record: AttemptRecord) -> None:
-        fault = record.fault.kind if record.fault is not None else ""
+        fault = record.fault.kind if record.fault is not None else "abandoned" if record.abandoned else ""
         self.tries.add((record.endpoint, record.model, fault))
 
     def refused(self, protocol: str, status: int) -> None:

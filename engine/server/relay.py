@@ -189,6 +189,7 @@ class Exchange:
             end = await dispatch.deliver() if fault is None else Failed(fault)
         except BaseException:  # the client left, which says nothing about the provider
             self._ways.abandoned(attempt.binding)
+            self._record_attempt(attempt, None, began, abandoned=True)
             raise
         finally:
             await dispatch.close()
@@ -199,7 +200,9 @@ class Exchange:
         self._record_attempt(attempt, fault, began)
         return end
 
-    def _record_attempt(self, attempt: Attempt, fault: Fault | None, began: float) -> None:
+    def _record_attempt(
+        self, attempt: Attempt, fault: Fault | None, began: float, abandoned: bool = False
+    ) -> None:
         if fault is not None and fault.code == MALFORMED:
             self._count_malformed(attempt, fault)
         record = AttemptRecord(
@@ -211,6 +214,7 @@ class Exchange:
             at=self._engine.clock(),
             seconds=time.monotonic() - began,
             fault=fault,
+            abandoned=abandoned,
         )
         self._engine.metrics.attempted(record)
         self._engine.journal.record(record)

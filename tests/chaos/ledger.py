@@ -45,11 +45,9 @@ def after_content(answers: Iterable[Row], calls: Iterable[Row]) -> list[str]:
 
 def missing(answers: Iterable[Row], journal: Path) -> list[str]:
     """What the journal lacks: of each decision that a client was told of, and of each decision it has, the result;
-    and an attempt for each that the result counts. The one that was cut off by a client that left may be left out."""
+    and an attempt for each that the result counts."""
     decisions = {row["id"] for row in rows(journal, "SELECT id FROM decisions")}
-    results = {
-        row["decision"]: row for row in rows(journal, "SELECT decision, attempts, client_gone FROM results")
-    }
+    results = {row["decision"]: row for row in rows(journal, "SELECT decision, attempts FROM results")}
     numbers: dict[str, set[int]] = defaultdict(set)
     for row in rows(journal, "SELECT decision, number FROM attempts"):
         numbers[row["decision"]].add(row["number"])
@@ -59,7 +57,7 @@ def missing(answers: Iterable[Row], journal: Path) -> list[str]:
     for id, result in results.items():
         expected = set(range(1, result["attempts"] + 1))
         lost = expected - numbers[id]
-        if lost and not (result["client_gone"] and lost == {result["attempts"]}):
+        if lost:
             lacks.append(f"attempts {sorted(lost)} of {id}")
     return lacks
 

@@ -37,8 +37,8 @@ def journal(tmp_path: Path) -> Path:
     with sqlite3.connect(path) as connection:
         connection.executescript(
             "CREATE TABLE decisions (id); CREATE TABLE attempts (decision, number);"
-            "CREATE TABLE results (decision, attempts, client_gone);"
-            "INSERT INTO decisions VALUES ('d1'); INSERT INTO results VALUES ('d1', 2, 0);"
+            "CREATE TABLE results (decision, attempts);"
+            "INSERT INTO decisions VALUES ('d1'); INSERT INTO results VALUES ('d1', 2);"
             "INSERT INTO attempts VALUES ('d1', 1), ('d1', 2);"
         )
     connection.close()
@@ -53,8 +53,6 @@ def journal(tmp_path: Path) -> Path:
         ("DELETE FROM results", 1),
         ("DELETE FROM attempts WHERE number = 1", 1),
         ("DELETE FROM attempts WHERE number = 2", 1),
-        ("DELETE FROM attempts WHERE number = 2; UPDATE results SET client_gone = 1", 0),
-        ("DELETE FROM attempts WHERE number = 1; UPDATE results SET client_gone = 1", 1),
         ("INSERT INTO decisions VALUES ('d2')", 1),
     ],
 )

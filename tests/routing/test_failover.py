@@ -100,7 +100,7 @@ def paused(
 ) -> list[float | str]:
     """The course of attempts at one model, with the pauses between them."""
     attempts = failover(
-        ["opus"], catalog, rules, 4, 0.0, Closed(**closed) if closed else AllWell(), chance=chance
+        ["opus"], catalog, rules, 4, 0.0, Closed(False, **closed) if closed else AllWell(), chance=chance
     )
     course: list[float | str] = []
     now, coming = 0.0, list(ends)
@@ -243,6 +243,30 @@ def test_where_every_way_is_closed_nothing_is_called_and_the_client_is_told_when
     shown = stopped.value.value
     assert (shown.kind, shown.http_status, shown.retry_after_seconds) == ("overloaded", 503, 4.0)
     assert "opus at one, gpt at one" in shown.message
+
+
+class Returning(Closed):
+    """Ways that let nobody through who could go elsewhere."""
+
+    def returns(self, binding: Binding, now: float) -> bool:
+        return not self.waits(binding, now)
+
+    def admits(self, binding: Binding, rules: Breaker, now: float) -> bool:
+        return binding.id == "sonnet-id"
+
+
+def test_a_way_that_is_coming_back_is_better_than_none(catalog: Catalog) -> None:
+    attempts = failover(["gpt", "opus"], catalog, RULES, 3, 0.0, Returning(gpt=9.0))
+    step = next(attempts)
+    assert isinstance(step, Attempt)
+    assert step.model.name == "opus"
+
+
+def test_a_way_that_is_coming_back_is_spared_where_there_is_another(catalog: Catalog) -> None:
+    attempts = failover(["opus", "sonnet"], catalog, RULES, 3, 0.0, Returning())
+    step = next(attempts)
+    assert isinstance(step, Attempt)
+    assert step.model.name == "sonnet"
 
 
 def test_where_only_limits_are_used_up_the_client_is_told_of_a_limit(catalog: Catalog) -> None:

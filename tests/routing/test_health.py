@@ -50,6 +50,17 @@ def test_a_breaker_opens_after_so_many_failures_and_the_call_is_skipped() -> Non
     assert health.waits(HERE, 5.0) == 15.0
 
 
+def test_a_way_that_returns_is_known_from_one_that_is_ill_or_paused() -> None:
+    health = opened()
+    assert not health.returns(HERE, 10.0)
+    call(health, 21.0, None)
+    assert health.returns(HERE, 22.0)
+    assert not health.returns(BESIDE, 22.0)
+    assert not health.returns(HERE, 60.0)  # it is back
+    health.ended(HERE, fault("rate_limit", 5.0), 0.1, RULES, 23.0)
+    assert not health.returns(HERE, 24.0)
+
+
 def test_a_way_is_down_while_its_breaker_is_open_and_not_while_it_is_paused() -> None:
     health = opened()
     assert health.is_down(HERE)

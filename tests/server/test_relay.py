@@ -201,6 +201,8 @@ def test_a_client_that_leaves_cancels_the_call_to_the_provider(house: Any, strea
             result = await it.engine.journal.result(name)
             assert result is not None
             assert result.client_gone
+            (attempt,) = await it.engine.journal.attempts(name)
+            assert attempt.abandoned
 
     run(play())
 
