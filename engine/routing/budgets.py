@@ -104,7 +104,8 @@ class _Account:
         self.slots: dict[int, int] = {}
         self.latest = 0  # no slot ends later
         self.reserved = 0
-        self._sums: dict[int, tuple[int, int, float]] = {}  # window -> what is in it, since when and until when
+        # window -> what is in it, since when and until when
+        self._sums: dict[int, tuple[int, int, float]] = {}
 
     def spent(self, window: int, now: int) -> int:
         known = self._sums.get(window)
