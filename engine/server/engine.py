@@ -28,8 +28,8 @@ from engine.routing.balance import Balance
 from engine.routing.health import Health
 from engine.routing.holding import MemoryLineages, foreign_before, lineage_after, lineage_key, reply_key
 from engine.routing.pins import follows_pin, pin_after, pin_elsewhere
-from engine.routing.reuse import MemoryReuse, is_repeatable, reuse_key
 from engine.routing.rates import Rates
+from engine.routing.reuse import MemoryReuse, is_repeatable, reuse_key
 from engine.routing.tasks import Finished, TaskBook
 from engine.routing.warmth import NOTHING_WARM, MemoryWarmth, conversation_of, warm_after
 from engine.server.clock import EvenClock
@@ -53,7 +53,7 @@ MOST_CHORES = 5_000
 
 
 class Ids:
-    """Names for decisions that sort by time and cannot be guessed.
+    """Names for decisions that sort by time and cannot be guessed. Where time goes back, they go on.
 
     Randomness comes from the system, a block at a time: asking for it costs more than deciding does.
     """
