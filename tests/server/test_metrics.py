@@ -19,7 +19,7 @@ RESULT = Result(
     "haiku",
     "there",
     1,
-    "end",
+    "end_turn",
     Usage(1_000_000, 1_000_000),
     6.0,
     3.0,
