@@ -98,12 +98,13 @@ class Changes:
 class _Account:
     """What one value has spent. Times and windows are in milliseconds."""
 
-    __slots__ = ("_sums", "latest", "reserved", "slots")
+    __slots__ = ("_sums", "latest", "reserved", "slots", "waiting")
 
     def __init__(self) -> None:
         self.slots: dict[int, int] = {}
         self.latest = 0  # no slot ends later
         self.reserved = 0
+        self.waiting = 0  # requests under way
         # window -> what is in it, since when and until when
         self._sums: dict[int, tuple[int, int, float]] = {}
 
@@ -198,7 +199,9 @@ class Ledger:
         hold = Hold(tuple(scopes), amount, _milliseconds(now))
         self._open[id] = hold
         for per, value in scopes:
-            self._account(per, value).reserved += amount
+            account = self._account(per, value)
+            account.reserved += amount
+            account.waiting += 1
         if amount:
             self._changes.made[id] = hold
         return None
@@ -268,7 +271,11 @@ class Ledger:
         if hold is None:
             return None
         for per, value in hold.scopes:
-            self._account(per, value).reserved -= hold.amount
+            account = self._books[per][value]
+            account.reserved -= hold.amount
+            account.waiting -= 1
+            if not account.waiting and not account.slots:  # free or failed, and no charge would come by to drop it
+                del self._books[per][value]
         if hold.amount:
             self._changes.end(id)
         return hold
@@ -321,7 +328,7 @@ class Ledger:
         book = self._books[per]
         for value in list(islice(book, 2)):
             account = book[value]
-            if account.reserved or any(end + longest > now for end in account.slots):
+            if account.waiting or any(end + longest > now for end in account.slots):
                 return
             for end, amount in account.slots.items():
                 self._changes.add((per, value, end), -amount)

@@ -91,10 +91,12 @@ class _Window:
         self.tokens += tokens
         return slot
 
-    def give_back(self, slot: _Slot, tokens: int, now: float) -> None:
+    def give_back(self, slot: _Slot, requests: int, tokens: int, now: float) -> None:
         self.leave_behind(now)
         if slot.end + self._length > now:
+            slot.requests -= requests
             slot.tokens -= tokens
+            self.requests -= requests
             self.tokens -= tokens
 
     def wait(self, what: What, most: int, need: int, now: float) -> float:
@@ -115,6 +117,7 @@ class Entry:
     """A request that was let in, until `leave`."""
 
     held: Sequence[tuple[RateLimit, str, _Window]]
+    asked: Sequence[_Slot] = ()  # where it is counted, by place in `held`
     counted: dict[int, tuple[_Slot, int]] = field(default_factory=dict)  # tokens, by place in `held`
 
 
@@ -134,15 +137,19 @@ class Rates:
                 return Over(limit, value, "requests", seconds)
             if limit.concurrent and window.running >= limit.concurrent:
                 return Over(limit, value, "concurrent", BUSY_SECONDS)
+        if not held:
+            return NOBODY_HELD
         for _, _, window in held:
-            window.take(1, 0, now)
             window.running += 1
-        return Entry(held) if held else NOBODY_HELD
+        return Entry(held, [window.take(1, 0, now) for _, _, window in held])
 
     def expect(self, entry: Entry, tokens: int, now: float) -> Over | None:
-        """Count what a request that was let in is going to take, if there is room for it."""
+        """Count what a request that was let in is going to take, if there is room for it; else the request itself
+        counts no more."""
         for limit, value, window in entry.held:
             if limit.tokens and (seconds := window.wait("tokens", limit.tokens, tokens, now)):
+                for (_, _, asked), slot in zip(entry.held, entry.asked, strict=True):
+                    asked.give_back(slot, 1, 0, now)
                 return Over(limit, value, "tokens", seconds)
         for place, (limit, _, window) in enumerate(entry.held):
             if limit.tokens:
@@ -159,7 +166,7 @@ class Rates:
                     window.leave_behind(now)
                     window.take(0, tokens - counted, now)
                 else:
-                    window.give_back(slot, counted - tokens, now)
+                    window.give_back(slot, 0, counted - tokens, now)
         self._forget()
 
     def uses(self, limits: Iterable[RateLimit], now: float) -> list[Use]:

@@ -68,6 +68,17 @@ def test_a_cost_above_the_reservation_is_charged_all_the_same() -> None:
     assert books.standing(STOP, "core", NOON).spent == nanos(100.0)
 
 
+def test_requests_that_cost_nothing_leave_no_account_behind() -> None:
+    books = ledger(Budget("talk", "session", 1.0, 3_600.0, reject=429))
+    for number in range(1_000):
+        scopes = (("session", f"s{number}"),)
+        books.reserve(f"free{number}", scopes, 0, NOON)
+        books.reserve(f"failed{number}", scopes, nanos(0.1), NOON)
+        assert books.settle(f"free{number}", 0, NOON) == scopes
+        books.release(f"failed{number}")
+    assert books.accounts("session", 2_000) == []
+
+
 def test_a_reservation_ends_once() -> None:
     books = ledger(DAY)
     books.reserve("d1", CORE, nanos(3.0), NOON)

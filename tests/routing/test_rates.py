@@ -60,6 +60,20 @@ def test_what_is_refused_counts_against_no_limit() -> None:
     assert [use.requests for use in rates.uses([PER_PERSON], 1.0)] == [1]
 
 
+def test_a_request_that_is_refused_for_its_tokens_is_not_counted_as_one() -> None:
+    both = RateLimit("both", "identity.name", 60.0, requests=3, tokens=100)
+    rates = Rates()
+    large = entered(rates.enter([both], ANN, 1.0))
+    assert rates.expect(large, 90, 1.0) is None
+    for _ in range(20):
+        again = entered(rates.enter([both], ANN, 1.0))
+        assert isinstance(rates.expect(again, 50, 1.0), Over)
+        rates.leave(again, 0, 1.0)
+    small = entered(rates.enter([both], ANN, 1.0))
+    assert rates.expect(small, 10, 1.0) is None
+    assert [(use.requests, use.tokens, use.running) for use in rates.uses([both], 1.0)] == [(2, 100, 2)]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_no_stretch_as_long_as_the_window_holds_more_than_the_limit_and_waiting_is_enough(seed: int) -> None:
     chance = random.Random(seed)
