@@ -35,6 +35,7 @@ def _standing(engine: Engine) -> Iterator[Family]:
     served = {"policy": policies.snapshot.policy.name, "snapshot": policies.snapshot.fingerprint}
     problems = policies.problems or policies.snapshot.problems
     yield _one("weave_running", "Requests under way.", engine.running)
+    yield _one("weave_sessions", "Sessions that work on a task.", len(engine.tasks))
     yield _one("weave_draining", "1 while the engine stops, and takes nothing new.", engine.draining)
     yield _one("weave_start_time_seconds", "When the engine started.", engine.started)
     yield "weave_policy_info", "gauge", "The policy that serves, and its set.", [(served, 1.0)]
@@ -53,7 +54,7 @@ def _standing(engine: Engine) -> Iterator[Family]:
     )
     accounts = [
         ({"budget": one["budget"], "per": one["per"], "value": one["value"]}, one)
-        for one in engine.books.told(policies.snapshot)[:MOST_SHOWN]
+        for one in engine.books.told(policies.snapshot, engine.clock())[:MOST_SHOWN]
     ]
     for what, help in (
         ("limit", "What may be spent"),

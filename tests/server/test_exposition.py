@@ -90,6 +90,7 @@ def test_what_was_asked_is_what_is_told(house: Any) -> None:
             assert value(seen, "weave_turned_away_total", status="403") == 1
             assert value(seen, "weave_policy_info") == 1
             assert value(seen, "weave_running") == 0
+            assert value(seen, "weave_sessions") == 1
             assert value(seen, "weave_journal_lost_total") == 0
 
     run(play())
