@@ -164,20 +164,18 @@ def _held(
         if tie.fast:
             raise RequestError(_nobody_has(tie, choice if among.models else None))
         return choice, rule, Hold(), pool
-    choice, rule = _strongest(facts, verdict, among, snapshot, moment)
+    choice, rule = _ranked(facts, verdict, among, snapshot, moment)
     before = snapshot.catalog.models.get(known.model) if known is not None else None
     model = (
         before if before is not None and before in among and choice.source != "escalation" else choice.model
     )
     reason = f"{tie.place} holds the provider: {tie.what}"
-    if choice.source == "budget":
-        return replace(choice, reason=f"{choice.reason}; {reason}"), rule, hold, among if tie.fast else pool
-    return (
-        replace(choice, model=model, source="sealed", reason=reason),
-        rule,
-        hold,
-        among if tie.fast else pool,
+    choice = _afforded(
+        replace(choice, model=model, source="sealed", reason=reason), facts, among, snapshot, moment
     )
+    if choice.source == "budget":
+        choice = replace(choice, reason=f"{choice.reason}; {reason}")
+    return choice, rule, hold, among if tie.fast else pool
 
 
 def _nobody_has(tie: Tie, choice: Choice | None) -> str:
@@ -292,10 +290,15 @@ def _strongest(
 ) -> tuple[Choice, str]:
     """Who decides, and the rule that is to be named for it."""
     choice, rule = _ranked(facts, verdict, pool, snapshot, moment)
+    return _afforded(choice, facts, pool, snapshot, moment), rule
+
+
+def _afforded(choice: Choice, facts: Facts, pool: Pool, snapshot: Snapshot, moment: Moment) -> Choice:
+    """The choice, or what its budgets put in its place."""
     if not snapshot.policy.budgets:
-        return choice, rule
+        return choice
     purse = _purse(facts, snapshot, moment)
-    return thrifty(choice, purse, facts.inputs, facts.requested, pool, snapshot.catalog), rule
+    return thrifty(choice, purse, facts.inputs, facts.requested, pool, snapshot.catalog)
 
 
 def _ranked(

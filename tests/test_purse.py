@@ -16,6 +16,7 @@ from engine.core.cost import nanos, usd_of
 from engine.core.decision import Decision, Source
 from engine.core.errors import BudgetError
 from engine.core.identity import Identity
+from engine.core.lineage import Lineage
 from engine.core.policy import Budget
 from engine.core.ports import Pin, Spend, Standing
 from engine.learning.state import State
@@ -215,7 +216,7 @@ def test_what_costs_nothing_is_never_refused(catalog: Catalog) -> None:
 def decide(
     snapshot: Snapshot, *budgets: Budget, spend: Spend | None = None, pin: str = "", **fields: Any
 ) -> Decision:
-    headers = fields.pop("headers", {})
+    headers, lineages = fields.pop("headers", {}), fields.pop("lineages", turn.NOTHING_KNOWN)
     asked = {"role": "user", "content": "Rename the parser module."}
     body = {"model": "claude-opus-4-5", "max_tokens": 100, "messages": [asked], **fields}
     raw = json.dumps(body).encode()
@@ -223,7 +224,9 @@ def decide(
     snapshot = replace(snapshot, policy=replace(snapshot.policy, budgets=budgets))  # type: ignore[type-var]
     facts = turn.read(request, headers, IDENTITY, snapshot)
     pinned = Pin(pin, "some-rule", 0.0, 10_000.0) if pin else None
-    moment = turn.Moment("d1", 1_000.0, 0.99, pinned, State(), spend=spend or NOTHING_SPENT)
+    moment = turn.Moment(
+        "d1", 1_000.0, 0.99, pinned, State(), lineages=lineages, spend=spend or NOTHING_SPENT
+    )
     return turn.decide(facts, snapshot, moment)
 
 
@@ -283,3 +286,32 @@ def test_what_hands_over_stays_where_sealed_data_can_be_read_and_says_so(shipped
     assert (away.model, away.source, away.held) == ("haiku", "budget", ("anthropic",))
     assert "local cannot carry this request, haiku is the nearest that can" in away.reason
     assert "messages[1].content[0] holds the provider" in away.reason
+
+
+def test_the_model_a_conversation_was_at_does_not_outrank_a_used_up_budget(shipped: Snapshot) -> None:
+    fields: dict[str, Any] = {
+        "model": "claude-haiku-4-5",
+        "messages": LOOP,
+        "tools": [TOOL],
+        "pin": "deepseek",  # as cheap as the budget asks, but not where the thinking was sealed
+        "headers": {"x-weave-session": "s"},
+        "lineages": At(Lineage(shipped.catalog.endpoints["anthropic"].origin, "opus")),
+    }
+    free = decide(shipped, **fields)
+    assert (free.model, free.source) == ("opus", "sealed")
+    kept = decide(shipped, DAY, spend=Told(team_day=55), **fields)
+    assert (kept.model, kept.source) == ("haiku", "budget")
+    assert "opus" not in kept.targets
+
+
+class At:
+    """A store of lineages in which every conversation was at one provider."""
+
+    def __init__(self, lineage: Lineage) -> None:
+        self._lineage = lineage
+
+    def get(self, key: str) -> Lineage:
+        return self._lineage
+
+    def put(self, key: str, lineage: Lineage) -> None:
+        raise AssertionError
