@@ -75,7 +75,8 @@ class Console:
         """How budgets stand. Where keys are needed, those of whoever asks."""
         identity, engine = self._identify(request), self._engine
         own = {f"identity.{name}": value for name, value in identity.values.items()}
-        told = engine.books.told(engine.policies.snapshot, own if engine.keyring.closed else None)
+        only = own if engine.keyring.closed else None
+        told = engine.books.told(engine.policies.snapshot, engine.clock(), only)
         return _json({"budgets": told})
 
     async def models(self, request: Request) -> Response:
@@ -116,7 +117,7 @@ class Console:
         identity = self._identify(request)
         journal, name = self._engine.journal, request.path_params["id"]
         decision: Decision | None = await journal.decision(name)
-        if decision is None or not _may_see(identity, decision):
+        if decision is None or not outcomes.may_see(identity, decision):
             raise RequestError(self._not_there(name), "not_found")
         result: Result | None = await journal.result(name)
         return _json(as_json(decision, result, await journal.attempts(name)))
@@ -183,13 +184,6 @@ class Console:
         aliases = [alias for alias in catalog.aliases if "*" not in alias]
         ids = [binding.id for model in catalog.models.values() for binding in model.served_by]
         return list(dict.fromkeys([*catalog.models, *aliases, *ids, "auto"]))
-
-
-def _may_see(identity: Identity, decision: Decision) -> bool:
-    """What somebody asked is for them and their team."""
-    if identity is LOCAL:
-        return True
-    return decision.identity == identity.name or (bool(identity.team) and decision.team == identity.team)
 
 
 def _model_entry(name: str, created: float) -> dict[str, Any]:

@@ -68,6 +68,10 @@ async def _receive(
     names = engine.keyring.names if identity is None else (identity.name,)
     keys = engine.policies.snapshot.policy.pinning.key
     decisions = await decisions_about(engine.journal, outcome, keys, names)
+    if identity is not None and not may_see(identity, decisions[-1]):
+        raise RequestError(
+            _unknown(outcome.decision), "not_found"
+        )  # it is somebody else's, which is not told
     settled = await tell(engine, outcome, decisions)
     if settled.fate == "conflict":
         message = (
@@ -223,11 +227,22 @@ async def _task(journal: Journal, id: str) -> list[Decision]:
     """The decisions of the task that this one is of, the newest last; itself where it stands for itself."""
     decision: Decision | None = await journal.decision(id)
     if decision is None:
-        raise RequestError(f"no decision {id!r} in the journal", "not_found")
+        raise RequestError(_unknown(id), "not_found")
     if alone(decision):
         return [decision]
     session: list[Decision] = await journal.decisions_of_session(decision.session)
     return [one for one in session if one.task == decision.task and not alone(one)]
+
+
+def may_see(identity: Identity, decision: Decision) -> bool:
+    """What somebody asked is for them and their team."""
+    if identity is LOCAL:
+        return True
+    return decision.identity == identity.name or (bool(identity.team) and decision.team == identity.team)
+
+
+def _unknown(id: str) -> str:
+    return f"no decision {id!r} in the journal"
 
 
 def _text(body: Mapping[str, Any], name: str) -> str:

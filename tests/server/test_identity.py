@@ -406,10 +406,12 @@ def test_an_outcome_of_a_session_is_told_by_whose_it_is_and_keeps_who_told_it(
     async def play() -> None:
         async with house() as it:
             headers = {"x-weave-session": "s1", "x-weave-task": "plan"}
-            await it.ask("hello", headers={**headers, "x-api-key": ann})
+            reply = await it.ask("hello", headers={**headers, "x-api-key": ann})
             told = {"session": "s1", "rating": 1}
-            refused = await it.client.post("/v1/outcomes", json=told, headers={"x-api-key": bob})
-            assert refused.status_code == 404
+            about = {"decision": reply.headers["x-weave-decision"], "rating": -1}
+            for foreign in (told, about):
+                refused = await it.client.post("/v1/outcomes", json=foreign, headers={"x-api-key": bob})
+                assert refused.status_code == 404
             taken = await it.client.post("/v1/outcomes", json=told, headers={"x-api-key": ann})
             assert taken.status_code == 200
             kept = await it.engine.journal.told()
