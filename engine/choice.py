@@ -3,6 +3,7 @@
 A policy's own tests and the running engine choose by this same code.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,6 +13,7 @@ from engine.core.decision import Candidate, Decision, Source, Step
 from engine.core.policy import Action, Inputs, Learner, Policy, Verdict
 from engine.core.ports import Option, Task, Trust
 from engine.core.reply import Usage
+from engine.core.values import quick
 from engine.learning.grams import grams_of
 from engine.policy.gate import GateCandidate, GateResult, pass_gate
 from engine.routing.eligible import Pool
@@ -29,6 +31,7 @@ class Bench:
     rest: Rest | None = None  # what is left of the session, where one is under way
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Choice:
     """A model, and who chose it why. `gate` is what a learner said, where one was asked; `plan` is what the model is
@@ -118,10 +121,7 @@ def _learned(
     against = steps[option.steps]
     task = task_of(learner, inputs, words)
     models = bench.catalog.models
-    usd = {
-        name: expected_cost_usd(models[name], inputs, bench.rest)
-        for name in {name for names in steps for name in names}
-    }
+    usd = _each_usd({name for names in steps for name in names}, inputs, bench)
     gate = pass_gate(
         learner,
         [GateCandidate(option, tuple([usd[name] for name in names])) for names, option in steps.items()],
@@ -134,6 +134,15 @@ def _learned(
     return Choice(models[gate.model], gate.source, gate.reason, gate, plan, task=task)
 
 
+def _each_usd(names: Iterable[str], inputs: Inputs, bench: Bench) -> dict[str, float]:
+    """What one call of each of these models is expected to cost."""
+    models, rest = bench.catalog.models, bench.rest
+    if rest is not None and rest.warm:
+        return {name: turn_usd(models[name], rest) for name in names}
+    usage = Usage(inputs["features"]["context_tokens"], WRITTEN_TOKENS)
+    return {name: cost_usd(usage, models[name].price) for name in names}
+
+
 def _option(name: str, meant: dict[str, str], requested: Model | None, pool: Pool, bench: Bench) -> Option:
     """A name of a rule's `choose` as the models it comes to for this request, each once. A step that nobody of its
     tier can do is done by the nearest that can, so a plan may come to a single model. `meant` remembers what names
@@ -143,8 +152,9 @@ def _option(name: str, meant: dict[str, str], requested: Model | None, pool: Poo
     for step in steps:
         if step not in meant:
             meant[step] = named(step, requested, pool, bench.catalog).name
-    models = tuple(dict.fromkeys([meant[step] for step in steps]))
-    return Option(plan.name if plan else models[0], models)
+    if plan is None:
+        return Option(meant[name], (meant[name],))
+    return Option(plan.name, tuple(dict.fromkeys([meant[step] for step in steps])))
 
 
 def _capped(choice: Choice, inputs: Inputs, requested: Model | None, pool: Pool) -> Choice:

@@ -18,6 +18,7 @@ from engine.core.errors import Fault
 from engine.core.evidence import Grounds, TaskVerdict
 from engine.core.identity import LOCAL, Identity
 from engine.core.reply import StopReason, Usage
+from engine.core.values import quick
 
 # Where a decision came from, strongest first: each outranks those after it.
 Source = Literal["guard", "budget", "forced", "sealed", "escalation", "pin", "rule", "learner", "default"]
@@ -50,6 +51,7 @@ class Step:
     values: Mapping[str, Any] = field(default_factory=dict)  # sub-expression -> value, when explaining
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """A model or plan that was considered. `confidence` is that it is not worse than the frontier; None: not asked."""

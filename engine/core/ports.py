@@ -6,8 +6,10 @@ from typing import Protocol
 
 from engine.core.catalog import Binding, Model
 from engine.core.policy import Breaker, Budget, Learner
+from engine.core.values import quick
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Task:
     """What a learner is told of a request. The parents of a signature are its prefixes, up to (), which is every
@@ -18,6 +20,7 @@ class Task:
     grams: tuple[int, ...] = ()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Option:
     """Something a learner may choose: models tried one after another until evidence says that the work is done.
@@ -27,6 +30,7 @@ class Option:
     steps: tuple[str, ...]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Belief:
     """What a learner thinks of an option for a task: the probability that it is not worse than what it is compared

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.core.conversation import Part, Sealed
+from engine.core.values import quick
 
 StopReason = Literal[
     "end_turn",  # the model was done
@@ -16,6 +17,7 @@ StopReason = Literal[
 ]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Tokens of one call, each counted once whatever the vendor's convention.

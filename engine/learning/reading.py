@@ -113,29 +113,33 @@ class Reading:
         self._rows[model] = self._rows.get(model, 0) + 1
         estimator.learn(features_of(signature, inputs, grams), score)
 
-    def moves(self, task: Task, usual: Mapping[str, float]) -> dict[str, float]:
-        """By how much each model's odds differ from what is `usual` for it on this kind of task."""
+    def moves(self, task: Task, models: Sequence[str], usual: Sequence[float]) -> Sequence[float]:
+        """By how much the log odds of each of the models differ from those that are `usual` for it on this kind of
+        task."""
         features = features_of("/".join(task.signature), task.inputs, task.grams)
-        found = {}
-        for model, chance in usual.items():
+        found = []
+        for model, odds in zip(models, usual, strict=True):
             estimator = self._estimators.get(model)
             if estimator is None:
+                found.append(0.0)
                 continue
             rows = self._rows[model]
-            move = _log_odds(estimator.chance(features)) - _log_odds(chance)
-            found[model] = min(max(move, -FURTHEST), FURTHEST) * rows / (rows + HALFWAY)
+            move = log_odds(estimator.chance(features)) - odds
+            move = -FURTHEST if move < -FURTHEST else FURTHEST if move > FURTHEST else move
+            found.append(move * rows / (rows + HALFWAY))
         return found
 
-    def dearer(self, task: Task, models: Sequence[str]) -> dict[str, float]:
-        """By how many dollars a request of this size costs more than is usual for its kind, where that is known."""
+    def dearer(self, task: Task, models: Sequence[str]) -> Sequence[float] | None:
+        """By how many dollars a request of this size costs more with each of the models than is usual for its kind, as
+        far as that is known; None where the size is not."""
         size = task.inputs.get(SIZE)
         if not isinstance(size, int | float):
-            return {}
+            return None
         signature = "/".join(task.signature)
-        lines = ((model, self._costs.get((signature, model))) for model in models)
-        return {model: line.beyond_mean(float(size)) for model, line in lines if line is not None}
+        lines = [self._costs.get((signature, model)) for model in models]
+        return [line.beyond_mean(float(size)) if line is not None else 0.0 for line in lines]
 
 
-def _log_odds(chance: float) -> float:
-    chance = min(max(chance, 0.02), 0.98)
+def log_odds(chance: float) -> float:
+    chance = 0.02 if chance < 0.02 else 0.98 if chance > 0.98 else chance
     return math.log(chance / (1.0 - chance))

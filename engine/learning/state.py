@@ -21,7 +21,7 @@ from engine.core.ports import Belief, Option, Task
 from engine.learning.joint import SHARED, deviation, normal, sigmoid, value
 from engine.learning.knowledge import Kind, Knowledge
 from engine.learning.models import LEARNERS, prepare
-from engine.learning.reading import KEPT_ROWS, Reading, Row, rows_of
+from engine.learning.reading import KEPT_ROWS, Reading, Row, log_odds, rows_of
 
 VERSION = 2
 
@@ -36,8 +36,30 @@ class _Usual:
     ahead: float  # of what it is compared with
     error: float
     steps: tuple[str, ...]
-    quality_by_model: tuple[tuple[str, float], ...]
-    ahead_by_model: tuple[tuple[str, float], ...]
+    quality_by_model: Mapping[str, float]
+    ahead_by_model: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class _Movable:
+    """The same, with models by their numbers in `_Movables`, and without those whose odds change nothing of it."""
+
+    belief: Belief
+    ahead: float
+    error: float
+    alone: int  # the only step's model, or -1
+    steps: tuple[int, ...]
+    quality_by_model: tuple[tuple[int, float], ...]
+    ahead_by_model: tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Movables:
+    """Options of a kind of task, and each of their models with its log odds there."""
+
+    models: tuple[str, ...]
+    log_odds: tuple[float, ...]
+    options: tuple[_Movable, ...]
 
 
 class State:
@@ -52,7 +74,7 @@ class State:
         self._readings: dict[
             tuple[str, str], Reading
         ] = {}  # learner and algorithm; made when first asked for
-        self._usual: dict[Any, Sequence[_Usual]] = {}
+        self._usual: dict[Any, _Movables] = {}
         self._remembered: dict[Any, Sequence[Belief]] = {}
 
     def prepare(self, learners: Iterable[Learner]) -> None:
@@ -96,48 +118,44 @@ class State:
             found = self._remembered.get(key)
             if found is None:
                 _bound(self._remembered)
-                found = [one.belief for one in self._usually(key, learner, task, options, against)]
+                found = [one.belief for one in self._usually(learner, task, options, against)]
                 self._remembered[key] = found
             return found
-        return self._moved(learner, task, self._usually(key, learner, task, options, against))
+        movables = self._usual.get(key)
+        if movables is None:
+            _bound(self._usual)
+            movables = self._usual[key] = _movables(self._usually(learner, task, options, against))
+        return self._moved(learner, task, movables)
 
     def _usually(
-        self, key: Any, learner: Learner, task: Task, options: Sequence[Option], against: Option
+        self, learner: Learner, task: Task, options: Sequence[Option], against: Option
     ) -> Sequence[_Usual]:
-        found = self._usual.get(key)
-        if found is None:
-            _bound(self._usual)
-            knowledge = self._known(learner.name)
-            kind = knowledge.kind(task.signature)
-            found = self._usual[key] = [
-                _usual(learner, knowledge, kind, option, against) for option in options
-            ]
-        return found
+        knowledge = self._known(learner.name)
+        kind = knowledge.kind(task.signature)
+        return [_usual(learner, knowledge, kind, option, against) for option in options]
 
-    def _moved(self, learner: Learner, task: Task, usual: Sequence[_Usual]) -> Sequence[Belief]:
+    def _moved(self, learner: Learner, task: Task, usual: _Movables) -> Sequence[Belief]:
         """What is believed of options, once the request has been read."""
-        alone = {one.steps[0]: one.belief.quality for one in usual if len(one.steps) == 1}
-        others = (model for one in usual for model in one.steps)
-        chances = {model: alone.get(model, 0.5) for model in others}
         reading = self._reading(learner)
-        moves, dearer = reading.moves(task, chances), reading.dearer(task, list(chances))
+        moves = reading.moves(task, usual.models, usual.log_odds)
+        dearer = reading.dearer(task, usual.models)
         found = []
-        for one in usual:
-            belief = one.belief
-            if len(one.steps) == 1:
-                model = one.steps[0]
-                quality = _shifted(belief.quality, moves.get(model, 0.0))
+        for one in usual.options:
+            belief, ahead = one.belief, one.ahead
+            if one.alone >= 0:
+                quality = _shifted(belief.quality, moves[one.alone])
             else:
-                quality = belief.quality + sum(
-                    slope * moves.get(name, 0.0) for name, slope in one.quality_by_model
-                )
-            ahead = one.ahead + sum(slope * moves.get(name, 0.0) for name, slope in one.ahead_by_model)
+                quality = belief.quality
+                for model, slope in one.quality_by_model:
+                    quality += slope * moves[model]
+                quality = 0.0 if quality < 0.0 else min(quality, 1.0)
+            for model, slope in one.ahead_by_model:
+                ahead += slope * moves[model]
             confidence = normal((ahead + learner.margin) / one.error) if one.error else 1.0
-            quality = min(max(quality, 0.0), 1.0)
             cost = belief.cost_usd
-            if cost is not None and dearer:
-                reached = zip(one.steps, belief.reach, strict=True)
-                cost += sum(chance * dearer.get(name, 0.0) for name, chance in reached)
+            if cost is not None and dearer is not None:
+                for model, chance in zip(one.steps, belief.reach, strict=True):
+                    cost += chance * dearer[model]
             found.append(Belief(confidence, belief.samples, quality, belief.reach, cost))
         return found
 
@@ -214,16 +232,40 @@ def _usual(learner: Learner, knowledge: Knowledge, kind: Kind, option: Option, a
     belief = Belief(confidence, samples, ours.quality, ours.reach, cost)
     # Log odds of a model's mean success move less than its strength, which is for a task of a given difficulty.
     scale = math.sqrt(1.0 + math.pi * math.exp(2.0 * figures[0]) / 8.0)
-    models = tuple(dict(zip(names, both, strict=True)).items())
+    models = dict(zip(names, both, strict=True)).items()
     return _Usual(
         belief,
         ahead,
         error,
         option.steps,
-        tuple((name, scale * ours.slopes.get(SHARED + 2 * number, 0.0)) for name, number in models),
-        ()
-        if same
-        else tuple((name, scale * slopes.get(SHARED + 2 * number, 0.0)) for name, number in models),
+        {name: scale * ours.slopes.get(SHARED + 2 * number, 0.0) for name, number in models},
+        {} if same else {name: scale * slopes.get(SHARED + 2 * number, 0.0) for name, number in models},
+    )
+
+
+def _movables(usual: Sequence[_Usual]) -> _Movables:
+    alone = {one.steps[0]: one.belief.quality for one in usual if len(one.steps) == 1}
+    models = tuple(dict.fromkeys(name for one in usual for name in one.steps))
+    numbers = {name: number for number, name in enumerate(models)}
+
+    def numbered(slopes: Mapping[str, float]) -> tuple[tuple[int, float], ...]:
+        return tuple((numbers[name], slope) for name, slope in slopes.items() if slope and name in numbers)
+
+    return _Movables(
+        models,
+        tuple(log_odds(alone.get(name, 0.5)) for name in models),
+        tuple(
+            _Movable(
+                one.belief,
+                one.ahead,
+                one.error,
+                numbers[one.steps[0]] if len(one.steps) == 1 else -1,
+                tuple(numbers[name] for name in one.steps),
+                numbered(one.quality_by_model),
+                numbered(one.ahead_by_model),
+            )
+            for one in usual
+        ),
     )
 
 

@@ -22,6 +22,7 @@ from typing import Literal
 from engine.core.decision import Candidate
 from engine.core.policy import Learner
 from engine.core.ports import Belief, Option, Task, Trust
+from engine.core.values import quick
 
 # How much of what is explored goes to measuring `against` again, once something else serves.
 AGAINST = 0.1
@@ -29,6 +30,7 @@ AGAINST = 0.1
 Because = Literal["proven", "explored", "below_threshold", "few_samples", "nothing_cheaper"]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class GateCandidate:
     """An option the learner may choose, what each of its steps is expected to cost, and whether it can carry this
@@ -39,6 +41,7 @@ class GateCandidate:
     eligible: bool = True
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class GateResult:
     """`confidence` is None where `against` serves: nothing was to be proven. `source` is "default" there, unless
@@ -58,12 +61,14 @@ class GateResult:
         return self.option.steps[0]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class _Judged:
     option: Option
     belief: Belief
     cost_usd: float
     lost: str  # why it may not serve; empty where it may
+    measure: bool  # whether it is what the others are compared with
     because: Because = "proven"
     eligible: bool = True
 
@@ -81,6 +86,7 @@ def pass_gate(
     `against` is what serves where nothing is proven; the caller names one that can carry the request. `draw` in
     [0, 1) decides whether to explore; 1.0 forbids it. Candidates of equal worth keep their order, after `against`.
     """
+    against = next((one.option for one in candidates if one.option == against), against)
     beliefs = trust.beliefs(learner, task, [candidate.option for candidate in candidates], against)
     costs = _costs(candidates, beliefs)
     judged = [
@@ -88,24 +94,29 @@ def pass_gate(
         for candidate, belief, cost in zip(candidates, beliefs, costs, strict=True)
     ]
     passed = [one for one in judged if not one.lost]
-    worth = learner.usd_per_quality
-    best = min(
-        passed,
-        key=lambda one: (one.cost_usd - worth * one.belief.quality, one.option != against),
-        default=None,
-    )
+    best = _best(learner, passed)
     serves = best.option if best else against
-    chances = _worth_trying(learner, judged, against, serves) if draw < 1.0 else []
+    chances = _worth_trying(learner, judged, serves) if draw < 1.0 else []
     rate = sum(chance for _, chance in chances)
     for tried, chance in chances:
         if draw < chance:
-            return _result(tried, against, "explored", "tried, to learn how it does", judged, chance)
+            return _result(tried, "explored", "tried, to learn how it does", judged, chance)
         draw -= chance
-    if best is None or serves == against:
-        because = _why_not(judged, against)
+    if best is None or best.measure:
+        because = _why_not(judged)
         return _result_against(against, because, judged, 1.0 - rate)
     reason = f"not worse than {against.name} with confidence {_short(best.belief.confidence)}"
-    return _result(best, against, "proven", reason, judged, 1.0 - rate)
+    return _result(best, "proven", reason, judged, 1.0 - rate)
+
+
+def _best(learner: Learner, passed: Sequence[_Judged]) -> _Judged | None:
+    """What is worth most for its cost; of equals what the others are compared with, else the first."""
+    worth, best, least = learner.usd_per_quality, None, math.inf
+    for one in passed:
+        net = one.cost_usd - worth * one.belief.quality
+        if best is None or net < least or (net == least and one.measure and not best.measure):
+            best, least = one, net
+    return best
 
 
 def _costs(candidates: Sequence[GateCandidate], beliefs: Sequence[Belief]) -> list[float]:
@@ -127,25 +138,27 @@ def _judge(
 ) -> _Judged:
     option = candidate.option
     if not candidate.eligible:
-        return _Judged(option, belief, cost, "cannot carry this request", eligible=False)
-    if option == against:
-        return _Judged(option, belief, cost, "")
+        return _Judged(option, belief, cost, "cannot carry this request", option is against, eligible=False)
+    if option is against:
+        return _Judged(option, belief, cost, "", True)
     if belief.samples < learner.min_samples:
         lost = f"{math.floor(belief.samples)} of {learner.min_samples} samples"
-        return _Judged(option, belief, cost, lost, "few_samples")
+        return _Judged(option, belief, cost, lost, False, "few_samples")
     if not belief.confidence >= learner.threshold:  # so that NaN fails too
         lost = f"confidence {_short(belief.confidence)} is below {learner.threshold:g}"
-        return _Judged(option, belief, cost, lost, "below_threshold")
-    return _Judged(option, belief, cost, "")
+        return _Judged(option, belief, cost, lost, False, "below_threshold")
+    return _Judged(option, belief, cost, "", False)
 
 
-def _worth_trying(
-    learner: Learner, judged: Sequence[_Judged], against: Option, serves: Option
-) -> list[tuple[_Judged, float]]:
+def _worth_trying(learner: Learner, judged: Sequence[_Judged], serves: Option) -> list[tuple[_Judged, float]]:
     """What is tried instead of what serves, with its chance: what would be cheaper and is hardly worse, and now and
     then `against`."""
-    known = next((one for one in judged if one.option == against), None)
-    ceiling = min((one.cost_usd for one in judged if one.option == serves), default=math.inf)
+    known, ceiling = None, math.inf
+    for one in judged:
+        if one.measure and known is None:
+            known = one
+        if one.option is serves:
+            ceiling = min(ceiling, one.cost_usd)
     floor = known.belief.quality - learner.explore_loss if known else 0.0
     cheaper = [
         one
@@ -157,7 +170,7 @@ def _worth_trying(
         and not _known_worse(learner, one.belief)
     ]
     rate = learner.explore_rate
-    if known is None or not known.eligible or serves == against:
+    if known is None or not known.eligible or serves is known.option:
         return [(one, rate / len(cheaper)) for one in cheaper]
     share = 1.0 / (1.0 + len(cheaper)) if learner.usd_per_quality else AGAINST
     rest = [(one, rate * (1.0 - share) / len(cheaper)) for one in cheaper]
@@ -169,10 +182,10 @@ def _known_worse(learner: Learner, belief: Belief) -> bool:
     return belief.samples >= learner.min_samples and belief.confidence < 1.0 - learner.threshold
 
 
-def _why_not(judged: Sequence[_Judged], against: Option) -> Because:
+def _why_not(judged: Sequence[_Judged]) -> Because:
     """Why `against` serves: the nearest miss of the others, or that none of them is cheaper."""
     misses = {one.because for one in judged if one.lost and one.eligible}
-    if any(not one.lost and one.option != against for one in judged) or not misses:
+    if any(not one.lost and not one.measure for one in judged) or not misses:
         return "nothing_cheaper"
     return "below_threshold" if "below_threshold" in misses else "few_samples"
 
@@ -188,26 +201,25 @@ def _result_against(
     against: Option, because: Because, judged: Sequence[_Judged], propensity: float
 ) -> GateResult:
     reason = _REASONS[because].format(against=against.name)
-    listed = _candidates(judged, against, against, "the default", "costs more than {chosen}")
+    listed = _candidates(judged, against, "the default", "costs more than {chosen}")
     return GateResult(against, None, "default", reason, because, listed, propensity)
 
 
 def _result(
     chosen: _Judged,
-    against: Option,
     because: Because,
     reason: str,
     judged: Sequence[_Judged],
     propensity: float,
 ) -> GateResult:
-    confidence = None if chosen.option == against else chosen.belief.confidence
+    confidence = None if chosen.measure else chosen.belief.confidence
     passed_over = "costs more than {chosen}" if because == "proven" else "set aside this once for {chosen}"
-    listed = _candidates(judged, against, chosen.option, reason, passed_over)
+    listed = _candidates(judged, chosen.option, reason, passed_over)
     return GateResult(chosen.option, confidence, "learner", reason, because, listed, propensity)
 
 
 def _candidates(
-    judged: Sequence[_Judged], against: Option, chosen: Option, won: str, passed_over: str
+    judged: Sequence[_Judged], chosen: Option, won: str, passed_over: str
 ) -> tuple[Candidate, ...]:
     """The record of each: why the chosen one won, why each other lost. `passed_over` is for those that might have
     served."""
@@ -215,16 +227,16 @@ def _candidates(
     found = []
     for one in judged:
         steps, name = one.option.steps, one.option.name
-        ours = one.option == chosen
+        ours = one.option is chosen
         found.append(
             Candidate(
-                model=steps[0],
-                chosen=ours,
-                why=won if ours else one.lost or passed_over,
-                confidence=None if one.option == against else one.belief.confidence,
-                samples=one.belief.samples,
-                expected_cost_usd=one.cost_usd,
-                plan="" if len(steps) == 1 and steps[0] == name else name,
+                steps[0],
+                ours,
+                won if ours else one.lost or passed_over,
+                None if one.measure else one.belief.confidence,
+                one.belief.samples,
+                one.cost_usd,
+                "" if len(steps) == 1 and steps[0] == name else name,
             )
         )
     return tuple(found)

@@ -10,7 +10,7 @@ from engine.core.policy import Learner
 from engine.core.ports import Belief, Option, Task
 from engine.learning.grams import grams_of
 from engine.learning.models import LEARNERS
-from engine.learning.reading import FURTHEST, SIZE, Reading, Row, features_of, rows_of
+from engine.learning.reading import FURTHEST, SIZE, Reading, Row, features_of, log_odds, rows_of
 from engine.learning.state import State, fold
 
 MakeLesson = Callable[..., Lesson]
@@ -90,6 +90,8 @@ def test_inputs_of_each_kind_become_numbers_of_a_like_size() -> None:
 def test_a_guess_moves_a_belief_only_so_far_and_less_on_few_outcomes() -> None:
     rows: list[Row] = [("s", {"x": 1.0}, [], "haiku", 0.0, None)] * 1_000
     task = Task(("s",), {"x": 1.0})
-    few, many = (Reading("logistic", some).moves(task, {"haiku": 0.9})["haiku"] for some in (rows[:10], rows))
+    few, many = (
+        Reading("logistic", some).moves(task, ["haiku"], [log_odds(0.9)])[0] for some in (rows[:10], rows)
+    )
     assert -FURTHEST <= many < few < 0.0
-    assert Reading("logistic").moves(task, {"haiku": 0.9}) == {}
+    assert Reading("logistic").moves(task, ["haiku"], [log_odds(0.9)]) == [0.0]
