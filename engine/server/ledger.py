@@ -112,8 +112,8 @@ class Books:
             if decision.source == "guard"
             else _limits(snapshot.policy.budgets, facts.inputs, facts.session)
         )
-        now, amount = time.time(), nanos(decision.reserved_usd)
-        refused = self.ledger.reserve(decision.id, scopes, amount, now, limits)
+        amount = nanos(decision.reserved_usd)
+        refused = self.ledger.reserve(decision.id, scopes, amount, decision.at, limits)
         if refused is not None:
             budget, value = refused
             message = f"budget {budget.name!r} of {budget.per} {value!r} has no room any more"
@@ -123,7 +123,7 @@ class Books:
 
     def settle(self, result: Result, snapshot: Snapshot) -> None:
         """Charge what a request came to, of which a client's own credential pays its answer."""
-        now = time.time()
+        now = result.at
         paid = 0.0 if result.credential == "client" else result.cost_usd
         amount = nanos(paid) + nanos(result.wasted_usd)
         scopes = self.ledger.settle(result.decision, amount, now)
@@ -161,10 +161,11 @@ class Books:
         """How many requests hold money, and whether what is spent is on disk."""
         return {"open": self.ledger.open, "status": "failing" if self._failing else "ok"}
 
-    def told(self, snapshot: Snapshot, only: Mapping[str, str] | None = None) -> list[dict[str, Any]]:
+    def told(
+        self, snapshot: Snapshot, now: float, only: Mapping[str, str] | None = None
+    ) -> list[dict[str, Any]]:
         """How the budgets that serve stand, the fullest first, of those who spent last; of one identity, where it is
         not for everybody."""
-        now = time.time()
         told = [
             self._told(budget, value, now)
             for budget in snapshot.policy.budgets

@@ -255,11 +255,28 @@ def test_where_there_is_no_room_any_more_nothing_is_held(tmp_path: Path) -> None
             books.ledger.reserve("d1", LOCAL, nanos(9.5), time.time())
 
             facts = SimpleNamespace(inputs={"identity": {"name": "local"}}, session="")
-            decision = SimpleNamespace(id="d2", source="rule", reserved_usd=1.0)
+            decision = SimpleNamespace(id="d2", source="rule", reserved_usd=1.0, at=time.time())
             with pytest.raises(BudgetError) as caught:
                 books.hold(facts, decision, snapshot())  # type: ignore[arg-type]
             assert (caught.value.budget, caught.value.fault.http_status) == ("stop", 429)
             assert books.ledger.open == 1
+
+    run(play())
+
+
+def test_a_clock_that_is_put_back_takes_no_money_out_of_a_window(tmp_path: Path) -> None:
+    """Decisions go by a clock that nobody can set, and what is charged goes by the same."""
+    ahead = time.time() + 7_200.0
+
+    async def play() -> None:
+        async with opened(tmp_path / "j.db") as books:
+            facts = SimpleNamespace(inputs={"identity": {"name": "local"}}, session="")
+            decision = SimpleNamespace(id="d1", source="rule", reserved_usd=1.0, at=ahead)
+            books.hold(facts, decision, snapshot())  # type: ignore[arg-type]
+            books.settle(replace(result("d1", 0.5), at=ahead + 1.0), snapshot())
+            assert books.ledger.standing(budget(), "local", ahead + 3_000.0).spent == nanos(0.5)
+            (told,) = books.told(snapshot(), ahead + 2.0)
+            assert told["spent_usd"] == 0.5
 
     run(play())
 
