@@ -11,7 +11,7 @@ from starlette.responses import Response
 from engine import turn, wire
 from engine.core.decision import Decision, Result
 from engine.core.errors import Fault, RequestError
-from engine.core.identity import LOCAL, Identity
+from engine.core.identity import Identity
 from engine.protocols import PROTOCOLS
 from engine.protocols.shape import Protocol
 from engine.server import links, outcomes, rates
