@@ -125,7 +125,7 @@ class Dispatch:
         fault: Fault | None = None
         for credential in engine.resting.awake(found, endpoint, time.monotonic()):
             await self.close()
-            self._pipe, self.verbatim = None, None
+            self._pipe, self.verbatim, self.taken = None, None, False
             self._credential, self.clients_own = credential, credential.whose == "client"
             fault = await self._asked()
             if fault is None or not self.clients_own or fault.kind not in SPENT:

@@ -122,6 +122,7 @@ class Exchange:
         self._answer = answer
         self._arrived = arrived
         self._dispatch: Dispatch | None = None  # the last one
+        self._failed = False  # and came to nothing; a client may leave before there is another
         self._given_up: list[Dispatch] = []  # those before it
         self._ways = RequestWays(engine.health, engine.balance, decided.decision.session, decided.decision.id)
         self._verbatim: dict[Fault, bytes] = {}
@@ -184,6 +185,7 @@ class Exchange:
         self._dispatch = dispatch = Dispatch(
             self._engine, self._protocol, self._decided, self._headers, self._answer, attempt
         )
+        self._failed = False
         try:
             fault = await dispatch.begin()
             end = await dispatch.deliver() if fault is None else Failed(fault)
@@ -194,6 +196,7 @@ class Exchange:
         finally:
             await dispatch.close()
         fault = end.fault if isinstance(end, Failed) else None
+        self._failed = fault is not None
         if fault is not None and dispatch.verbatim is not None:
             self._verbatim[fault] = dispatch.verbatim
         self._judge(dispatch, fault, began)
@@ -269,7 +272,8 @@ class Exchange:
     def _record(self, fault: Fault | None, gone: bool) -> int:
         """How the request ended; the last attempt is the one that served it, if any did. Gives the tokens it took."""
         engine, last, now = self._engine, self._dispatch, time.monotonic()
-        served = last if last is not None and (fault is None or last.first_content is not None) else None
+        failed = fault is not None or self._failed
+        served = last if last is not None and (not failed or last.first_content is not None) else None
         stop, usage = (served.stop, served.usage) if served is not None else (None, Usage())
         if usage is None or (served is not None and stop is None):
             usage = self._estimated(usage or Usage())
@@ -303,7 +307,11 @@ class Exchange:
         """What attempts that did not serve must have cost: those that the provider took up."""
         tokens = self._decided.decision.features["context_tokens"]
         tried = self._given_up if last is None else (*self._given_up, last)
-        taken = [(each.usage or Usage(), each.attempt.model.price) for each in tried if each.taken]
+        taken = [
+            (each.usage or Usage(), each.attempt.model.price)
+            for each in tried
+            if each.taken and not each.clients_own  # that is for the client's own account
+        ]
         return sum(
             cost_usd(replace(usage, input_tokens=usage.input_tokens or tokens), price)
             for usage, price in taken

@@ -483,6 +483,22 @@ def test_what_a_client_s_own_credential_pays_is_no_spend_of_the_operator_s(tmp_p
     run(play())
 
 
+def test_what_a_call_with_a_client_s_own_credential_wasted_is_no_spend_of_the_operator_s(
+    tmp_path: Path,
+) -> None:
+    async def play() -> None:
+        async with site(tmp_path, policy=POLICY + BUDGET) as it:
+            it.anthropic.reply = {"content": 3}  # taken up, and no answer of its protocol
+            reply = await it.ask(authorization=OAUTH)
+            assert reply.headers["x-weave-model"] == "gpt"
+            await asyncio.sleep(0.3)
+            result = await it.engine.journal.result(reply.headers["x-weave-decision"])
+            assert result is not None
+            assert (result.attempts, result.credential, result.wasted_usd) == (2, "", 0.0)
+
+    run(play())
+
+
 def everything_in(folder: Path) -> bytes:
     return b"".join(path.read_bytes() for path in folder.glob("weave.db*"))
 

@@ -71,6 +71,10 @@ def test_a_client_that_leaves_ends_a_pause(house: Any) -> None:
                 while it.engine.running:  # noqa: ASYNC110
                     await asyncio.sleep(0.02)
             assert len(it.simulator.received) == 1
+            (decision,) = await it.engine.journal.decisions()
+            result = await it.engine.journal.result(decision.id)
+            assert result.client_gone
+            assert (result.model, result.cost_usd, result.wasted_usd) == ("", 0.0, 0.0), "it was refused"
 
     run(play())
 
