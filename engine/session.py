@@ -13,11 +13,11 @@ save too, and who has just moved stays for as long as the cache lasts that was p
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from engine.choice import Bench, Choice
+from engine.choice import Bench, Choice, task_of
 from engine.core.catalog import Catalog, Model
 from engine.core.decision import Candidate, Step
-from engine.core.policy import Inputs, Verdict
-from engine.core.ports import Pin
+from engine.core.policy import Inputs, Plan, Verdict
+from engine.core.ports import Hindsight, Pin
 from engine.routing.eligible import Pool
 from engine.routing.steps import next_step, since
 from engine.routing.switching import Rest, Switch, switch, turn_usd
@@ -78,14 +78,39 @@ def _stepped(held: Held, inputs: Inputs, requested: Model | None, pool: Pool, be
     """The next step of the session's plan, where evidence says that the one it has failed."""
     pin, policy = held.pin, bench.policy
     plan = policy.plans.get(pin.plan)
-    if plan is None or not policy.escalates(plan.name, since(inputs, pin.before)):
+    if plan is None:
+        return None
+    failed = policy.escalates(plan.name, since(inputs, pin.before))
+    doubt = _doubt(held, plan, inputs, requested, pool, bench) if not failed else ""
+    if not failed and not doubt:
         return None
     found = next_step(plan, pin.step, held.model, requested, pool, bench.catalog)
     if found is None:
         return None
     step, model = found
-    reason = f"step {step + 1} of {plan.name}: the work of {held.model.name} failed"
+    reason = f"step {step + 1} of {plan.name}: {doubt or f'the work of {held.model.name} failed'}"
     return _with_sum(Choice(model, "escalation", reason, plan=plan.name, step=step), held)
+
+
+def _doubt(held: Held, plan: Plan, inputs: Inputs, requested: Model | None, pool: Pool, bench: Bench) -> str:
+    """What the learner that chose the plan thinks of the step's work, where that is too little. A verdict counts for
+    the step that it was passed on: after the first, a rejection must be of a run since the step began."""
+    pin, trust, bound = held.pin, bench.trust, plan.right_below
+    verdict = inputs["features"].get("task_verdict")
+    said = bench.policy.said(pin.rule)
+    learner = bench.policy.learners.get(said.action.by) if said is not None else None
+    if bound is None or not verdict or learner is None or not isinstance(trust, Hindsight):
+        return ""
+    if pin.step and not since(inputs, pin.before)["features"].get("session_test_failures"):
+        return ""
+    before = [named(name, requested, pool, bench.catalog).name for name in plan.steps[: pin.step]]
+    steps = [*dict.fromkeys(name for name in before if name != held.model.name), held.model.name]
+    chance = trust.right(learner, task_of(learner, inputs), steps, verdict == "accepted")
+    if chance >= bound:
+        return ""
+    return (
+        f"the work of {held.model.name}, {verdict}, is right with probability {chance:.2f}, below {bound:g}"
+    )
 
 
 def _stays(held: Held, inputs: Inputs, bench: Bench) -> tuple[Step, ...] | None:

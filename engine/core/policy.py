@@ -79,10 +79,11 @@ class Failover:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """Steps that are tried in order, the next where evidence says that the one before failed. Each step is the name
-    of a model, a tier or `requested`."""
+    of a model, a tier or `requested`. Below `right_below` the learner that chose the plan says so too."""
 
     name: str
     steps: tuple[str, ...]
+    right_below: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

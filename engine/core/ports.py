@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from engine.core.catalog import Binding, Model
 from engine.core.policy import Breaker, Budget, Learner
@@ -52,6 +52,16 @@ class Trust(Protocol):
         self, learner: Learner, task: Task, options: Sequence[Option], against: Option
     ) -> Sequence[Belief]:
         """One for each of the options, in their order."""
+        ...
+
+
+@runtime_checkable
+class Hindsight(Protocol):
+    """What learners believe of work that evidence has spoken of. Those that cannot say do not implement it."""
+
+    def right(self, learner: Learner, task: Task, steps: Sequence[str], accepted: bool) -> float:
+        """How likely the work of the last of these models is right, which evidence accepted or rejected; that of
+        those before it was rejected."""
         ...
 
 

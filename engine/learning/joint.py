@@ -263,6 +263,28 @@ def value(steps: Sequence[int], figures: Sequence[float]) -> Value:
     return Value(quality, tuple(reach), slopes)
 
 
+def right(steps: Sequence[int], accepted: bool, figures: Sequence[float]) -> float:
+    """How likely the last step's work is right, once evidence accepted or rejected it and the work of the steps before
+    it was rejected."""
+    spread, miss = math.exp(figures[0]), sigmoid(figures[2])
+    good = whole = 0.0
+    for weight, z in zip(WEIGHTS, POINTS, strict=True):
+        for model in steps[:-1]:
+            p, passed = _of(model, figures, spread, z)
+            weight *= p * miss + (1.0 - p) * (1.0 - passed)
+        p, passed = _of(steps[-1], figures, spread, z)
+        done = weight * p * (1.0 - miss if accepted else miss)
+        good += done
+        whole += done + weight * (1.0 - p) * (passed if accepted else 1.0 - passed)
+    return good / whole if whole > 0.0 else 0.0
+
+
+def _of(model: int, figures: Sequence[float], spread: float, z: float) -> tuple[float, float]:
+    """How likely a model does a task of this difficulty, and that bad work of it is accepted."""
+    at = SHARED + 2 * model
+    return sigmoid(figures[at] + spread * z), sigmoid(figures[1] + figures[at + 1])
+
+
 def deviation(slopes: dict[int, float], known: Fit) -> float:
     """How far a sum with these slopes may be off. Figures that were not fitted are as unsure as their priors."""
     size = len(known.figures)

@@ -18,7 +18,7 @@ from typing import Any
 from engine.core.decision import Lesson
 from engine.core.policy import Learner
 from engine.core.ports import Belief, Option, Task
-from engine.learning.joint import SHARED, deviation, normal, sigmoid, value
+from engine.learning.joint import SHARED, deviation, normal, right, sigmoid, value
 from engine.learning.knowledge import Kind, Knowledge
 from engine.learning.models import LEARNERS, prepare
 from engine.learning.reading import KEPT_ROWS, Reading, Row, log_odds, rows_of
@@ -126,6 +126,12 @@ class State:
             _bound(self._usual)
             movables = self._usual[key] = _movables(self._usually(learner, task, options, against))
         return self._moved(learner, task, movables)
+
+    def right(self, learner: Learner, task: Task, steps: Sequence[str], accepted: bool) -> float:
+        """Implements `core.ports.Hindsight`."""
+        knowledge = self._known(learner.name)
+        numbers = knowledge.numbers(steps)
+        return right(numbers, accepted, knowledge.kind(task.signature).figures(max(numbers)))
 
     def _usually(
         self, learner: Learner, task: Task, options: Sequence[Option], against: Option

@@ -237,8 +237,9 @@ def _check_values(page: Page) -> Iterator[Problem]:
         (("reuse", "key"), page.section("reuse").get("key")),
     ]
     places += [
-        (("learners", name, "signature"), value.get("signature"))
+        (("learners", name, field), value.get(field))
         for name, value in page.section("learners").items()
+        for field in ("signature", "inputs")
     ]
     for path, values in places:
         for index, value in enumerate(values or ()):
@@ -255,7 +256,7 @@ def _check_value(page: Page, path: Path, value: str) -> Iterator[Problem]:
     if name not in known:
         message = f"{root} has no field {name!r}"
         yield page.document.problem(path, "WV306", message, did_you_mean(name, known))
-    elif path[0] == "learners" and known[name].get("type") in ("integer", "number"):
+    elif path[2:3] == ("signature",) and known[name].get("type") in ("integer", "number"):
         message = f"{value} is a number, so nearly every request would be a kind of task of its own"
         hint = "use a value with few different ones, such as features.context_bucket"
         yield page.document.problem(path, "WV318", message, hint, severity="warning")

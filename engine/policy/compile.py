@@ -36,7 +36,7 @@ def compile_policy(page: Page, phrases: Phrases) -> CompiledPolicy:
         escalating={
             name: phrases.at["plans", name, "escalate", "when"]
             for name, value in page.section("plans").items()
-            if "escalate" in value
+            if "when" in value.get("escalate", {})
         },
         learners={name: _learner(name, value) for name, value in page.section("learners").items()},
         rules=rules,

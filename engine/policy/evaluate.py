@@ -156,6 +156,9 @@ class CompiledPolicy:
         """Where a plan says nothing, a failed test run does."""
         condition = self.escalating.get(plan)
         if condition is None:
+            known = self.plans.get(plan)
+            if known is not None and known.right_below is not None:
+                return False
             return bool(inputs["features"]["session_test_failures"])
         try:
             return condition.evaluate(with_variables(self.variables, inputs)) is True

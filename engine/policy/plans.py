@@ -11,7 +11,10 @@ from engine.policy.catalog import Page
 
 
 def read_plans(page: Page) -> Mapping[str, Plan]:
-    return {name: Plan(name, tuple(value["steps"])) for name, value in page.section("plans").items()}
+    return {
+        name: Plan(name, tuple(value["steps"]), value.get("escalate", {}).get("right_below"))
+        for name, value in page.section("plans").items()
+    }
 
 
 def check_plans(

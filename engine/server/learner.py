@@ -72,6 +72,9 @@ class Learners:
         self._prepared = {learner.name: learner for learner in learners}
         self._state.prepare(self._prepared.values())
 
+    def right(self, learner: Learner, task: Task, steps: Sequence[str], accepted: bool) -> float:
+        return self._state.right(learner, task, steps, accepted)
+
     def beliefs(
         self, learner: Learner, task: Task, options: Sequence[Option], against: Option
     ) -> Sequence[Belief]:

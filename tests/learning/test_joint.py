@@ -18,6 +18,7 @@ from engine.learning.joint import (
     expected,
     fit,
     prior,
+    right,
     sigmoid,
     value,
 )
@@ -136,3 +137,16 @@ def test_a_kind_of_task_expects_what_others_told_above_it() -> None:
     alone = expected(size, above, 1.0)
     assert [mean for mean, _ in alone] == pytest.approx([prior(index)[0] for index in range(size)])
     assert expected(size + 2, above, 0.0)[-1] == expected(size + 2, None, 0.0)[-1]
+
+
+def test_work_that_evidence_rejected_is_less_likely_right_and_less_so_after_others_failed() -> None:
+    figures = (math.log(2.0), -2.0, -2.0, 0.6, 0.0, 0.6, 0.0)
+    accepted, rejected = (right((0,), verdict, figures) for verdict in (True, False))
+    assert rejected < 0.3 < 0.8 < accepted
+    assert right((1, 0), True, figures) < accepted
+    assert right((1, 0), False, figures) < rejected
+
+
+def test_a_verifier_that_passes_nearly_all_bad_work_proves_little() -> None:
+    blind, strict = (right((0,), True, (math.log(2.0), passes, -2.0, -1.0, 0.0)) for passes in (3.0, -3.0))
+    assert blind < 0.5 < strict

@@ -100,6 +100,26 @@ def test_a_failed_test_moves_the_session_up_and_is_held_against_the_cheap_step(h
     run(play())
 
 
+@pytest.mark.parametrize(("bound", "model"), [(0.4, "opus"), (0.01, "haiku")])
+def test_a_session_moves_up_where_the_learner_holds_the_work_for_wrong(
+    house: Any, bound: float, model: str
+) -> None:
+    policy = POLICY.replace(
+        "steps: [small, frontier]", f"steps: [small, frontier], escalate: {{right_below: {bound}}}"
+    )
+
+    async def play() -> None:
+        async with house(policy) as it:
+            assert (await ask(it))[0] == "haiku"
+            served, name = await ask(it, *FAILED)
+            decision = await it.engine.journal.decision(name)
+            assert served == model
+            assert ("is right with probability 0." in decision.reason) == (model == "opus")
+            assert (await ask(it, *FAILED, *PASSED))[0] == model  # upward only, and for good
+
+    run(play())
+
+
 def test_what_somebody_says_of_a_task_outranks_what_its_tests_said(house: Any) -> None:
     async def play() -> None:
         async with house(POLICY) as it:
