@@ -187,14 +187,15 @@ class Exchange:
         )
         self._failed = False
         try:
-            fault = await dispatch.begin()
-            end = await dispatch.deliver() if fault is None else Failed(fault)
+            try:
+                fault = await dispatch.begin()
+                end = await dispatch.deliver() if fault is None else Failed(fault)
+            finally:
+                await dispatch.close()
         except BaseException:  # the client left, which says nothing about the provider
             self._ways.abandoned(attempt.binding)
             self._record_attempt(attempt, None, began, abandoned=True)
             raise
-        finally:
-            await dispatch.close()
         fault = end.fault if isinstance(end, Failed) else None
         self._failed = fault is not None
         if fault is not None and dispatch.verbatim is not None:

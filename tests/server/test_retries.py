@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from engine.server.attempt import Dispatch
 from tests.server.hostile.acting import run
 
 ALONE = """
@@ -75,6 +76,30 @@ def test_a_client_that_leaves_ends_a_pause(house: Any) -> None:
             result = await it.engine.journal.result(decision.id)
             assert result.client_gone
             assert (result.model, result.cost_usd, result.wasted_usd) == ("", 0.0, 0.0), "it was refused"
+
+    run(play())
+
+
+def test_a_client_that_leaves_while_its_call_is_hung_up_leaves_no_probe_behind(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def slow(dispatch: Dispatch) -> None:
+        if dispatch.reached:
+            await asyncio.sleep(30)
+
+    async def play() -> None:
+        async with house(ALONE) as it:
+            it.simulator.fail("anthropic", status=529)
+            monkeypatch.setattr(Dispatch, "close", slow)
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.5):
+                    await it.ask("hello", stream=True, model=ONE_HOME)
+            async with asyncio.timeout(3):
+                while it.engine.running:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
+            (decision,) = await it.engine.journal.decisions()
+            (attempt,) = await it.engine.journal.attempts(decision.id)
+            assert attempt.abandoned
 
     run(play())
 
