@@ -8,6 +8,7 @@ That it is the same then is by construction: what it knows is always what the ke
 many of them the older half is dropped and the rest is seen anew.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 from zlib import crc32
@@ -85,6 +86,15 @@ class _Classifier:
         return float(self._model.predict_proba_one(features).get(True, 0.5))
 
 
+class _Logistic(_Classifier):
+    """What it believes are log odds from the beginning, so they are asked for as they are."""
+
+    __slots__ = ()
+
+    def log_odds(self, features: Mapping[str, float]) -> float:
+        return float(self._model._raw_dot_one(features))  # noqa: SLF001  # river has no public one
+
+
 class _Linear:
     """River's Bayesian linear regression on few dimensions, into which features are hashed. `optimism` adds so many
     standard deviations of what is known to what is expected, as LinUCB does."""
@@ -136,12 +146,20 @@ class _Forest:
         return float(self._model.predict_proba_one(_dense(features)).get(True, 0.5))
 
 
+def log_odds(estimator: Estimator, features: Mapping[str, float]) -> float:
+    """Those of `chance`."""
+    if isinstance(estimator, _Logistic):
+        return estimator.log_odds(features)
+    chance = min(max(estimator.chance(features), 1e-9), 1.0 - 1e-9)
+    return math.log(chance / (1.0 - chance))
+
+
 def _logistic() -> Estimator:
     from river import linear_model, optim
 
     make: Any = linear_model.LogisticRegression
     ada: Any = optim.AdaGrad
-    return _Classifier(make(ada(0.1), l2=1e-4))
+    return _Logistic(make(ada(0.1), l2=1e-4))
 
 
 # By algorithm: what is learned of each model beside how often it did well on each kind of task; beta needs no more.

@@ -14,9 +14,11 @@ from collections.abc import Callable, Mapping, Sequence
 from engine.core.decision import Lesson
 from engine.core.ports import Task
 from engine.learning.models import LEARNERS, Estimator
+from engine.learning.models import log_odds as models_log_odds
 
 KEPT_ROWS = 20_000
 FURTHEST = 2.0  # in log odds
+SUREST = math.log(0.98 / 0.02)  # in log odds
 HALFWAY = 50.0  # outcomes after which a guess counts half
 
 # The input that says how large a request is; a learner that names it knows that large requests cost more.
@@ -124,7 +126,9 @@ class Reading:
                 found.append(0.0)
                 continue
             rows = self._rows[model]
-            move = log_odds(estimator.chance(features)) - odds
+            guess = models_log_odds(estimator, features)
+            guess = -SUREST if guess < -SUREST else SUREST if guess > SUREST else guess
+            move = guess - odds
             move = -FURTHEST if move < -FURTHEST else FURTHEST if move > FURTHEST else move
             found.append(move * rows / (rows + HALFWAY))
         return found

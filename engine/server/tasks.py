@@ -8,6 +8,7 @@ None of this is on a request's way: it happens after the decision, beside the ca
 """
 
 import asyncio
+import hashlib
 import time
 from dataclasses import replace
 
@@ -26,12 +27,13 @@ _VERDICTS = {"accepted": True, "rejected": False}
 
 
 def outcome_of(finished: Finished, at: float) -> Outcome | None:
-    """What a task's evidence comes to; None where it says nothing. The same task always has the same outcome id."""
+    """What a task's evidence comes to; None where it says nothing. Told again in the same words it has the same id, so
+    that it counts once; a task that went on and is told otherwise replaces what was told before (`precedence`)."""
     evidence = finished.evidence
     if not _telling(evidence):
         return None
     return Outcome(
-        id=f"seen-{finished.session}-{finished.number}",
+        id=f"seen-{finished.session}-{finished.number}-{_told(evidence)}",
         at=at,
         tests_passed=evidence.tests_passed,
         tests_failed=evidence.tests_failed,
@@ -66,6 +68,12 @@ async def sweep(engine: Engine) -> None:
         patience = engine.policies.snapshot.policy.pinning.ttl_seconds
         for finished in engine.tasks.idle(engine.clock() - patience):
             await finish(engine, finished)
+
+
+def _told(evidence: TaskEvidence) -> str:
+    """What is said of the work, in a few letters; how the task ended is no part of it."""
+    same = replace(evidence, number=0, ended=False, moving=False, abandoned=False, interrupted=False)
+    return hashlib.blake2b(repr(same).encode(), digest_size=4).hexdigest()
 
 
 def _telling(evidence: TaskEvidence) -> bool:

@@ -1,8 +1,11 @@
+import math
 import random
 import subprocess
 import sys
 
-from engine.learning.models import KEPT, Watch
+import pytest
+
+from engine.learning.models import KEPT, LEARNERS, Watch, log_odds
 
 
 def test_river_stays_unloaded_until_a_learner_is_built() -> None:
@@ -30,3 +33,13 @@ def test_a_watch_is_what_its_values_say() -> None:
     assert any(one for one, _ in rest)
     assert all(one == other for one, other in rest)
     assert len(first.values) < KEPT
+
+
+def test_the_logistic_learner_reads_its_log_odds_off_river() -> None:
+    make = LEARNERS["logistic"]
+    assert make is not None
+    estimator = make()
+    for number in range(50):
+        estimator.learn({"1": 1.0, "x": float(number % 3)}, float(number % 3 == 0))
+    chance = estimator.chance({"1": 1.0, "x": 2.0})
+    assert log_odds(estimator, {"1": 1.0, "x": 2.0}) == pytest.approx(math.log(chance / (1.0 - chance)))

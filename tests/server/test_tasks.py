@@ -161,6 +161,27 @@ def test_a_silent_session_s_task_ends(house: Any, monkeypatch: pytest.MonkeyPatc
     run(play())
 
 
+def test_a_task_that_went_on_after_a_silence_replaces_what_was_told_of_it(
+    house: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.server.tasks.SWEEP_SECONDS", 0.05)
+
+    async def play() -> None:
+        async with house(POLICY + "pinning: {ttl: 100ms}\n") as it:
+            await ask(it)
+            await ask(it, *FAILED)
+            (first,) = await lessons(it, 1)
+            assert first.score == 0.0
+            await ask(it, *FAILED, *PASSED)
+            both = await lessons(it, 2)
+            assert both[-1].score == 1.0
+            assert both[-1].outcome != first.outcome
+            (withdrawal,) = await it.engine.journal.withdrawals()
+            assert withdrawal.first == withdrawal.last == 1
+
+    run(play())
+
+
 def test_a_task_without_a_trace_of_how_it_went_teaches_nothing() -> None:
     assert outcome_of(Finished("s", 1, TaskEvidence(1, edits=3, ended=True)), 0.0) is None
 
