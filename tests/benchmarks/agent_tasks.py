@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.choice import Bench, Choice, choose, signature_of, task_of
+from engine.commands.tables import TableTask, play
 from engine.core.decision import Lesson, StepRun
 from engine.learning.state import State
 from engine.routing.eligible import eligible
@@ -46,18 +47,10 @@ PLANS = {
 }
 
 
-@dataclass(frozen=True)
-class AgentTask:
-    name: str
-    family: str
-    score: dict[str, float]
-    cost: dict[str, float]
-
-
-def agent_tasks() -> list[AgentTask]:
+def agent_tasks() -> list[TableTask]:
     with TABLE.open() as file:
         return [
-            AgentTask(
+            TableTask(
                 row["task"],
                 row["family"],
                 {name: float(row[f"{told[0]} score"]) for name, told in MODELS.items()},
@@ -180,23 +173,9 @@ class Run:
     family: str
 
 
-def play(
-    steps: Sequence[str], task: AgentTask, error: float, rng: random.Random
-) -> tuple[tuple[StepRun, ...], float]:
-    """The steps in order until a verdict accepts one; the last one's work stands."""
-    ran = []
-    for name in steps:
-        good = task.score[name] >= 0.5
-        accepted = good != (rng.random() < error)
-        ran.append(StepRun(name, 1.0, task.cost[name], accepted))
-        if accepted:
-            break
-    return tuple(ran), task.score[ran[-1].model]
-
-
 def run(
     engine: Engine,
-    tasks: Sequence[AgentTask],
+    tasks: Sequence[TableTask],
     error: float,
     rng: random.Random,
     change: Callable[[int, str, float], float] = lambda number, name, score: score,
@@ -223,30 +202,30 @@ def run(
     return found
 
 
-def imported(engine: Engine, tasks: Sequence[AgentTask]) -> None:
+def imported(engine: Engine, tasks: Sequence[TableTask]) -> None:
     """A table of results: every model's own score and cost, no verdicts."""
     for task in tasks:
         steps = tuple(
-            StepRun(name, 1.0 / len(MODELS), task.cost[name], None, task.score[name]) for name in MODELS
+            StepRun(name, 1.0 / len(MODELS), task.cost_usd[name], None, task.score[name]) for name in MODELS
         )
         engine.trust.learn(engine.lesson(task.family, steps, None))
 
 
-def relative(runs: Sequence[Run], tasks: Sequence[AgentTask]) -> tuple[float, float]:
+def relative(runs: Sequence[Run], tasks: Sequence[TableTask]) -> tuple[float, float]:
     """Quality and cost, as shares of what always taking the frontier comes to."""
     quality = sum(one.score for one in runs) / sum(task.score["opus"] for task in tasks)
-    return quality, sum(one.cost for one in runs) / sum(task.cost["opus"] for task in tasks)
+    return quality, sum(one.cost for one in runs) / sum(task.cost_usd["opus"] for task in tasks)
 
 
-def shuffled(tasks: Sequence[AgentTask], rng: random.Random) -> list[AgentTask]:
+def shuffled(tasks: Sequence[TableTask], rng: random.Random) -> list[TableTask]:
     found = list(tasks)
     rng.shuffle(found)
     return found
 
 
 def warm(
-    settings: Settings, tasks: Sequence[AgentTask], error: float, seed: int
-) -> tuple[list[Run], list[AgentTask]]:
+    settings: Settings, tasks: Sequence[TableTask], error: float, seed: int
+) -> tuple[list[Run], list[TableTask]]:
     """Five folds, the others imported."""
     rng = random.Random(seed)
     order = shuffled(tasks, rng)
@@ -261,12 +240,12 @@ def warm(
 
 
 def cold(
-    settings: Settings, tasks: Sequence[AgentTask], error: float, seed: int
-) -> tuple[list[Run], list[AgentTask]]:
+    settings: Settings, tasks: Sequence[TableTask], error: float, seed: int
+) -> tuple[list[Run], list[TableTask]]:
     rng = random.Random(seed)
     order = shuffled(tasks, rng)
     return run(Engine(snapshot_of(settings)), order, error, rng), order
 
 
-def resampled(tasks: Sequence[AgentTask], count: int, rng: random.Random) -> list[AgentTask]:
+def resampled(tasks: Sequence[TableTask], count: int, rng: random.Random) -> list[TableTask]:
     return rng.choices(tasks, k=count)

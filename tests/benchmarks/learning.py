@@ -25,18 +25,17 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent.parent.parent))
 
+from engine.commands.tables import TableTask, play
 from engine.learning.state import State
 from tests.benchmarks import first_prompts
 from tests.benchmarks.agent_tasks import (
     MODELS,
     PLANS,
-    AgentTask,
     Engine,
     Run,
     Settings,
     agent_tasks,
     cold,
-    play,
     relative,
     resampled,
     run,
@@ -59,7 +58,7 @@ class Line:
     cost: list[float] = field(default_factory=list)
     opened: list[float] = field(default_factory=list)
 
-    def add(self, runs: Sequence[Run], tasks: Sequence[AgentTask]) -> None:
+    def add(self, runs: Sequence[Run], tasks: Sequence[TableTask]) -> None:
         quality, cost = relative(runs, tasks)
         self.quality.append(quality)
         self.cost.append(cost)
@@ -82,13 +81,13 @@ def spread(values: Sequence[float]) -> str:
 # -- what the table says of an option, with everything known ----------------------------------------------------------
 
 
-def worth(steps: Sequence[str], tasks: Sequence[AgentTask], error: float) -> tuple[float, float]:
+def worth(steps: Sequence[str], tasks: Sequence[TableTask], error: float) -> tuple[float, float]:
     """Mean score and cost of always doing this, over what the verifier may say."""
     score = cost = 0.0
     for task in tasks:
         running = 1.0
         for at, name in enumerate(steps):
-            cost += running * task.cost[name]
+            cost += running * task.cost_usd[name]
             accepted = 1.0 - error if task.score[name] >= 0.5 else error
             if at == len(steps) - 1:
                 accepted = 1.0
@@ -103,7 +102,7 @@ OPTIONS = {**PLANS, **{name: (name,) for name in MODELS}}
 class Calibration:
     """Of decisions where the gate opened: how often what was chosen is truly not worse by more than the margin."""
 
-    def __init__(self, tasks: Sequence[AgentTask]) -> None:
+    def __init__(self, tasks: Sequence[TableTask]) -> None:
         families = {task.family for task in tasks}
         self._ahead: dict[tuple[str, str, float], float] = {}
         for error in (0.1, 0.2):
@@ -147,7 +146,7 @@ class Calibration:
 # -- baselines --------------------------------------------------------------------------------------------------------
 
 
-def bandit(kind: str, tasks: Sequence[AgentTask], seed: int) -> list[Run]:
+def bandit(kind: str, tasks: Sequence[TableTask], seed: int) -> list[Run]:
     """River's bandits over the same options. Their reward is the score less what it cost, a frontier task being worth
     0.3 of a task done."""
     from river import bandit as bandits
@@ -164,7 +163,7 @@ def bandit(kind: str, tasks: Sequence[AgentTask], seed: int) -> list[Run]:
     }
     policy = makers[kind]()
     families = sorted({task.family for task in tasks})
-    usual = statistics.mean(task.cost["opus"] for task in tasks)
+    usual = statistics.mean(task.cost_usd["opus"] for task in tasks)
     found = []
     for task in tasks:
         context = {family: float(family == task.family) for family in families}
@@ -180,7 +179,7 @@ def bandit(kind: str, tasks: Sequence[AgentTask], seed: int) -> list[Run]:
     return found
 
 
-def baselines(tasks: Sequence[AgentTask], seeds: int) -> None:
+def baselines(tasks: Sequence[TableTask], seeds: int) -> None:
     frontier = worth(("opus",), tasks, ERROR)
     table = {name: worth(steps, tasks, ERROR) for name, steps in OPTIONS.items()}
     shares = {name: (q / frontier[0], c / frontier[1]) for name, (q, c) in table.items()}
@@ -223,7 +222,7 @@ def baselines(tasks: Sequence[AgentTask], seeds: int) -> None:
 _BEST: dict[tuple[int, str], str] = {}
 
 
-def _ridge_best(known: list[AgentTask], family: str) -> str:
+def _ridge_best(known: list[TableTask], family: str) -> str:
     """The cheapest option whose mean, ridged towards that of all families, is not below the frontier's."""
     key = (hash(tuple(task.name for task in known)), family)
     if key not in _BEST:
@@ -256,7 +255,7 @@ def rolling(
     return len(runs) - begin
 
 
-def drift_tasks(tasks: Sequence[AgentTask], seed: int) -> int:
+def drift_tasks(tasks: Sequence[TableTask], seed: int) -> int:
     """From when a plan's outcomes turn 30 % worse until it has less than a tenth of the traffic, by windows of 50."""
     rng = random.Random(seed)
     engine = Engine(snapshot_of(SHIPPED))
@@ -270,7 +269,7 @@ def drift_tasks(tasks: Sequence[AgentTask], seed: int) -> int:
     return rolling(after, lambda one: one.name == carries, 0, 50, 0.1, less=True)
 
 
-def onboarding_tasks(tasks: Sequence[AgentTask], seed: int) -> int:
+def onboarding_tasks(tasks: Sequence[TableTask], seed: int) -> int:
     """From when a plan of models nobody tried is added until it carries most traffic, by windows of 100."""
     rng = random.Random(seed)
     old, new = ("gpt-opus", "gpt", "opus"), "minimax-deepseek-opus"
@@ -281,7 +280,7 @@ def onboarding_tasks(tasks: Sequence[AgentTask], seed: int) -> int:
     return rolling(runs, lambda one: one.name == new, 0, 100, 0.5, less=False)
 
 
-def late_and_missing(tasks: Sequence[AgentTask], seed: int) -> float:
+def late_and_missing(tasks: Sequence[TableTask], seed: int) -> float:
     """Points of quality lost where outcomes come 50 tasks late and 30 % never do."""
     found = []
     for late, missing in ((0, 0.0), (50, 0.3)):
@@ -297,7 +296,7 @@ def late_and_missing(tasks: Sequence[AgentTask], seed: int) -> float:
 SIX = ("deepseek-minimax-opus", "minimax-deepseek-gpt-opus", "gpt-opus", "gpt", "minimax", "opus")
 
 
-def decision_us(tasks: Sequence[AgentTask], algorithm: str) -> float:
+def decision_us(tasks: Sequence[TableTask], algorithm: str) -> float:
     """The median of a whole choice among six candidates, each of another request; with an outcome told after each
     eighth of them."""
     settings = replace(
@@ -319,7 +318,7 @@ def decision_us(tasks: Sequence[AgentTask], algorithm: str) -> float:
     return statistics.median(spent) * 1e6
 
 
-def folded_a_second(tasks: Sequence[AgentTask]) -> float:
+def folded_a_second(tasks: Sequence[TableTask]) -> float:
     engine = Engine(snapshot_of(SHIPPED))
     rng = random.Random(1)
     lessons = []
@@ -341,7 +340,7 @@ def shares(runs: Sequence[Run]) -> dict[str, float]:
     return {tier: tiers[tier] / sum(tiers.values()) for tier in ("frontier", "mid", "small")}
 
 
-def agents(tasks: Sequence[AgentTask], seeds: int, quick: bool) -> dict[str, Any]:
+def agents(tasks: Sequence[TableTask], seeds: int, quick: bool) -> dict[str, Any]:
     print(f"{'agent tasks, against the frontier':34} quality        cost          opened")
     lines = {
         name: Line(name, f"{SHIPPED}, verifier wrong {error:.0%}")
