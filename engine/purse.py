@@ -26,7 +26,7 @@ from engine.choice import Choice, expected_cost_usd
 from engine.core.catalog import Catalog, Model
 from engine.core.cost import cost_usd, nanos, usd_of
 from engine.core.decision import Source, Step
-from engine.core.errors import BudgetError, Fault, FaultKind
+from engine.core.errors import REFUSALS, BudgetError, Fault
 from engine.core.policy import Budget, Inputs
 from engine.core.ports import Spend, Standing
 from engine.core.reply import Usage
@@ -38,8 +38,6 @@ CAUTION = 1.5  # the estimate of a context is a third off in one request of ten
 CAUTION_TOKENS = 500
 UNSAID_OUTPUT_TOKENS = 32_000
 ROOM_TO_THINK_TOKENS = 32_000  # what is added where thinking would not leave room for an answer
-
-KINDS: Mapping[int, FaultKind] = {402: "billing", 403: "permission", 429: "rate_limit"}
 
 
 class NothingSpent:
@@ -208,7 +206,7 @@ def _refused(held: Held, model: Model, most: int, purse: Purse) -> BudgetError:
     else:
         when = f"and there is room in {_length(wait)}"
     after = max(wait, 1.0) if wait is not None and status == 429 else None
-    fault = Fault(KINDS[status], f"{what}; {asked}, {when}", status, "engine", "budget", after)
+    fault = Fault(REFUSALS[status], f"{what}; {asked}, {when}", status, "engine", "budget", after)
     return BudgetError(fault, budget.name, held.value)
 
 

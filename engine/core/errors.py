@@ -93,6 +93,10 @@ class UnservableError(WeaveError):
     """The request is fine, but nothing here can serve it."""
 
 
+# What it is called that a budget refuses with such a status.
+REFUSALS: dict[int, FaultKind] = {402: "billing", 403: "permission", 429: "rate_limit"}
+
+
 class BudgetError(UnservableError):
     """What a request may cost would go over a budget that refuses."""
 

@@ -274,7 +274,8 @@ class Ledger:
             account = self._books[per][value]
             account.reserved -= hold.amount
             account.waiting -= 1
-            if not account.waiting and not account.slots:  # free or failed, and no charge would come by to drop it
+            # It was free or it failed, and no charge will come by to drop what is empty.
+            if not account.waiting and not account.slots:
                 del self._books[per][value]
         if hold.amount:
             self._changes.end(id)

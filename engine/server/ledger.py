@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from engine import wire
 from engine.core.cost import nanos, usd_of
 from engine.core.decision import Decision, Result
-from engine.core.errors import BudgetError, Fault
+from engine.core.errors import REFUSALS, BudgetError, Fault
 from engine.core.policy import Budget, Inputs, Policy
 from engine.routing.budgets import Changes, Hold, Ledger, Scope, scopes_of, value_of
 from engine.server.journal import Journal, JournalError
@@ -55,7 +55,8 @@ MAKE = "INSERT OR REPLACE INTO reserved VALUES (?, ?, ?, ?)"
 END = "DELETE FROM reserved WHERE decision = ?"
 SLOTS = "SELECT per, value, until, nanos FROM spent ORDER BY per, value, until"
 OPEN = (
-    "SELECT reserved.decision, reserved.at, nanos, scopes, cost_usd, coalesce(wasted_usd, 0)"
+    "SELECT reserved.decision, reserved.at, nanos, scopes,"
+    " CASE WHEN credential = 'client' THEN 0.0 ELSE cost_usd END, coalesce(wasted_usd, 0)"
     " FROM reserved LEFT JOIN results ON results.decision = reserved.decision"
 )
 
@@ -118,7 +119,7 @@ class Books:
             budget, value = refused
             message = f"budget {budget.name!r} of {budget.per} {value!r} has no room any more"
             raise BudgetError(
-                Fault("rate_limit", message, budget.reject, "engine", "budget"), budget.name, value
+                Fault(REFUSALS[budget.reject], message, budget.reject, "engine", "budget"), budget.name, value
             )
 
     def settle(self, result: Result, snapshot: Snapshot) -> None:

@@ -40,6 +40,8 @@ from engine.server.tasks import finish
 # Wire bytes of a streamed reply for each token in it, framing included; a median of recorded streams.
 BYTES_PER_TOKEN = 100
 
+MISTAKE = Fault("server_error", "the engine made a mistake; its log says which")
+
 
 class Relay:
     """The ASGI application behind one path: everything a client of `protocol` sends there."""
@@ -53,6 +55,7 @@ class Relay:
         engine, answer = self._engine, Answer(send, self._protocol)
         arrived = time.monotonic()
         admission = Admission(engine.rates, engine.policies.snapshot.policy.rate_limits)
+        exchange: Exchange | None = None
         engine.running += 1
         try:
             headers = header_map(scope)
@@ -88,7 +91,8 @@ class Relay:
                 answer.headers += retry_advice(error.fault)
             await answer.fail(error.fault)
         except Exception as error:
-            engine.metrics.refused(self._protocol.name, 500)
+            if exchange is None:  # else it is counted by its result
+                engine.metrics.refused(self._protocol.name, 500)
             engine.log(
                 "bug",
                 level="error",
@@ -96,7 +100,7 @@ class Relay:
                 error=type(error).__name__,  # no more: its text may quote a prompt, or a key
                 at=where(error),
             )
-            await answer.fail(Fault("server_error", "the engine made a mistake; its log says which"))
+            await answer.fail(MISTAKE)
         finally:
             engine.running -= 1
             admission.leave()
@@ -150,6 +154,9 @@ class Exchange:
             if not gone:  # the engine stops, and has waited long enough
                 fault = Fault("overloaded", "the engine is shutting down; ask again", 503)
                 await self._answer.fail(fault)
+        except Exception:
+            fault = MISTAKE
+            raise
         finally:
             watcher.stop()
             tokens = self._record(fault, gone)

@@ -148,11 +148,14 @@ def test_what_a_killed_engine_left_open_is_charged_in_full_or_for_what_the_journ
     async def play() -> None:
         log = Log()
         async with opened(tmp_path / "j.db") as books:
-            for name in ("d1", "d2"):
+            for name in ("d1", "d2", "d3"):
                 books.ledger.reserve(name, LOCAL, nanos(2), time.time())
-            await books.committed("d2")
+            await books.committed("d3")
             books._journal.record(result("d2", 0.5))
-        async with opened(tmp_path / "j.db", log) as books:  # d1 and d2 were never settled
+            books._journal.record(
+                replace(result("d3", 0.7), credential="client")
+            )  # who paid that was its client
+        async with opened(tmp_path / "j.db", log) as books:  # none of them was settled
             assert spent(books) == nanos(2.5)
         assert log.lines == [{"event": "budgets", "level": "warning", "unsettled": 1, "charged_usd": 2.5}]
         async with opened(tmp_path / "j.db", log) as books:

@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from engine.core.decision import Decision, Result
+from engine.server.attempt import Dispatch
 
 
 async def told(house: Any, reply: httpx.Response) -> tuple[Decision, Result]:
@@ -203,6 +204,27 @@ def test_a_client_that_leaves_cancels_the_call_to_the_provider(house: Any, strea
             assert result.client_gone
             (attempt,) = await it.engine.journal.attempts(name)
             assert attempt.abandoned
+
+    run(play())
+
+
+def test_a_mistake_of_ours_is_told_and_counted_once(house: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(_: Dispatch) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr(Dispatch, "deliver", broken)
+
+    async def play() -> None:
+        async with house() as it:
+            reply = await it.ask("hello")
+            assert reply.status_code == 500
+            assert "made a mistake" in reply.json()["error"]["message"]
+            _, result = await told(it, reply)
+            assert result.fault is not None
+            assert result.fault.kind == "server_error"
+            counted = (await it.client.get("/metrics")).text.splitlines()
+            requests = [line for line in counted if line.startswith("weave_requests_total{")]
+            assert [line.rpartition(" ")[2] for line in requests] == ["1"]
 
     run(play())
 
