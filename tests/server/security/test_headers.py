@@ -152,7 +152,7 @@ def test_a_client_sees_none_of_a_vendor_s_headers(site: Opening, speaks: str, st
     async def play() -> None:
         async with site() as it:
             if status != 200:
-                it.wires.simulator.fail(status=status)
+                it.wires.simulator.fail(status=status, retry_after=60)
             it.wires.inject = "".join(f"{line}\r\n" for line in FROM_VENDORS).encode()
             for vendor in VENDORS:
                 for stream in (False, True):
