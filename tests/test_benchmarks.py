@@ -47,3 +47,15 @@ def test_the_failover_benchmark_tells_what_a_dead_endpoint_costs() -> None:
     assert line["hangs"]["first_seconds"] >= line["connect_timeout_seconds"] > 0
     assert line["well"]["ratio"] == 1.0
     assert all(line[name]["requests"] >= 20 for name in ("well", "refuses", "hangs"))
+
+
+def test_the_demo_mix_tells_who_serves_its_requests_cold_and_warm() -> None:
+    command = [sys.executable, "tests/benchmarks/demo_mix.py", "--tasks", "4", "--warming", "4", "--json"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True, timeout=120).stdout
+    line = json.loads(told.splitlines()[-1])
+    for shares in (line["demo_shares_cold"], line["demo_shares_warm"]):
+        assert sum(shares.values()) == pytest.approx(1)
+        assert shares["small"] > 0
+    assert line["demo_shares_cold"]["frontier"] > 0
+    assert 0 < line["demo_cost_warm"] < 1.5
+    assert line["demo_lessons"] > 0

@@ -42,6 +42,7 @@ from tests.benchmarks.agent_tasks import (
     snapshot_of,
     warm,
 )
+from tests.benchmarks.demo_mix import demo_mix
 
 SHIPPED = Settings()
 ERROR = 0.1  # of the verifier, both ways
@@ -450,6 +451,7 @@ def main() -> None:
     began = time.time()
     figures = agents(tasks, seeds, asked.quick)
     figures |= prompts(seeds, asked.quick)
+    figures |= demo_mix(8, 16) if asked.quick else demo_mix()
     print()
     for algorithm in ("beta", "logistic", "bayesian_linear", "linucb", "adaptive_forest"):
         figures[f"decision_us_p50_{algorithm}"] = decision_us(tasks, algorithm)
