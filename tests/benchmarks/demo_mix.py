@@ -80,7 +80,7 @@ async def _mix(stage: Stage, ends: Sequence[Finished]) -> tuple[dict[str, float]
     models = stage.engine.policies.snapshot.catalog.models
     frontier = next(model for model in models.values() if model.tier == "frontier")
     results = [(await _told(stage, turn.decision))[1] for end in ends for turn in end.turns]
-    tiers = Counter(models[result.model].tier for result in results)
+    tiers = Counter[str](models[result.model].tier for result in results)
     always = sum(cost_usd(result.usage, frontier.price) for result in results)
     shares = {tier: tiers[tier] / len(results) for tier in TIERS}
     return shares, sum(result.cost_usd for result in results) / always, len(results)
