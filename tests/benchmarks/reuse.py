@@ -71,7 +71,7 @@ def conversations(rng: random.Random, rounds: int) -> Iterator[tuple[float, list
         messages.extend([{"role": "assistant", "content": [call]}, {"role": "user", "content": [result]}])
 
     for file in range(FILES):
-        path = f"/work/module_{rng.randrange(1_000)}.py"
+        path = f"/home/ann/module_{rng.randrange(1_000)}.py"
         messages.append({"role": "user", "content": f"Mend the failing test of part {file}."})
         yield at, list(messages)
         step("Read", {"file_path": path}, "def part(value):\n    return value\n" * 40)
